@@ -11,14 +11,28 @@ fn a_get_passes_and_is_logged() {
     assert_eq!(origin.wait_request(0).head.start, "GET /hello?x=1 HTTP/1.1");
     let line = proxy.line(0);
     for key in [
-        "time", "client", "worker", "site", "host", "method", "target", "version", "status", "upstream",
-        "bytes_in", "bytes_out", "ms", "tls", "resumed", "attempts", "end",
+        "time",
+        "client",
+        "worker",
+        "site",
+        "host",
+        "method",
+        "target",
+        "version",
+        "status",
+        "upstream",
+        "bytes_in",
+        "bytes_out",
+        "ms",
+        "tls",
+        "resumed",
+        "attempts",
+        "end",
     ] {
         assert!(line.get(key).is_some(), "{key} is missing in {line}");
     }
-    assert_eq!((&line["status"], &line["method"], &line["target"]), (
-        &200.into(),
-        &"GET".into(),
-        &"/hello?x=1".into()
-    ));
+    assert_eq!(
+        (&line["status"], &line["method"], &line["target"]),
+        (&200.into(), &"GET".into(), &"/hello?x=1".into())
+    );
 }

@@ -12,3 +12,9 @@
 #[macro_use]
 mod harness;
 mod behaviour;
+mod forwarding;
+mod request_framing;
+mod request_head;
+mod response;
+mod timeouts;
+mod upgrade;
