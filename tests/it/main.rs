@@ -12,9 +12,12 @@
 #[macro_use]
 mod harness;
 mod behaviour;
+mod failure;
 mod forwarding;
 mod request_framing;
 mod request_head;
 mod response;
+mod retry;
+mod routing;
 mod timeouts;
 mod upgrade;
