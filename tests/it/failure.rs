@@ -227,7 +227,7 @@ fn failure_bad_configuration_says_where() {
     let scratch = crate::harness::lockring::Scratch::new();
     let path = scratch.path().join("bad.toml");
     std::fs::write(&path, "[sites]\n\"a.test\" = \"127.0.0.1:99999\"\nnonsense_key = 1\n").unwrap();
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_lockring"))
+    let output = std::process::Command::new(crate::harness::lockring::binary())
         .args(["run", "-c"])
         .arg(&path)
         .output()

@@ -12,12 +12,17 @@
 #[macro_use]
 mod harness;
 mod behaviour;
+mod curl;
+mod descriptors;
 mod failure;
 mod forwarding;
+mod openssl;
 mod request_framing;
 mod request_head;
 mod response;
 mod retry;
 mod routing;
 mod timeouts;
+mod tls;
 mod upgrade;
+mod uvicorn;

@@ -162,16 +162,6 @@ impl Client {
         end
     }
 
-    /// Asserts that the connection is still open: nothing comes within `window`.
-    #[track_caller]
-    pub fn assert_silent(&mut self, window: Duration) {
-        self.reader.stream.socket().set_read_timeout(Some(window)).unwrap();
-        let result = self.reader.fill();
-        self.reader.stream.socket().set_read_timeout(Some(PATIENCE)).unwrap();
-        let kind = result.expect_err("something came").kind();
-        assert!(matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut), "{kind:?}");
-    }
-
     /// Says that no more will be sent: close_notify on TLS, then FIN.
     pub fn half_close(&mut self) {
         if let Stream::Tls(tls) = &mut self.reader.stream {

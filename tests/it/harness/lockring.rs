@@ -140,20 +140,24 @@ impl Setup {
         );
         std::fs::write(&config, text).unwrap();
         let config = config.display().to_string();
-        let mut command = binary(self.descriptors);
+        let mut command = command(self.descriptors);
         command.args(["run", "-c", &config]).envs(self.environment);
         Lockring::spawn(command, scratch)
     }
 }
 
-/// The binary, with its descriptors limited by the shell that starts it.
-fn binary(descriptors: Option<u64>) -> Command {
-    let binary = env!("CARGO_BIN_EXE_lockring");
+/// The binary under test: the one just built, or the one that `LOCKRING_BINARY` names.
+pub fn binary() -> PathBuf {
+    std::env::var_os("LOCKRING_BINARY").map_or(env!("CARGO_BIN_EXE_lockring").into(), PathBuf::from)
+}
+
+/// A command for it, with its descriptors limited by the shell that starts it.
+fn command(descriptors: Option<u64>) -> Command {
     match descriptors {
-        None => Command::new(binary),
+        None => Command::new(binary()),
         Some(most) => {
             let mut command = Command::new("sh");
-            command.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &most.to_string(), binary]);
+            command.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &most.to_string()]).arg(binary());
             command
         }
     }
@@ -180,7 +184,7 @@ impl Lockring {
     #[track_caller]
     pub fn proxy(arguments: &[&str]) -> Self {
         let scratch = Scratch::new();
-        let mut command = binary(None);
+        let mut command = command(None);
         command.arg("proxy").args(arguments).args(["--https", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
         command.arg("--state").arg(scratch.path().join("state"));
         Self::spawn(command, scratch)

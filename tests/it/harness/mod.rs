@@ -9,6 +9,7 @@ pub mod pki;
 #[macro_use]
 pub mod python;
 pub mod refusal;
+pub mod tickets;
 
 use std::time::{Duration, Instant};
 

@@ -34,6 +34,7 @@ struct Record {
     requests: Mutex<Vec<Request>>,
     ended: Mutex<Vec<usize>>,
     stop: AtomicBool,
+    forget: AtomicBool,
 }
 
 /// Keeps what is read.
@@ -46,7 +47,9 @@ pub struct Recorded {
 impl Read for Recorded {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.peer.read(buffer)?;
-        self.record.bytes.lock().unwrap()[self.index].extend_from_slice(&buffer[..n]);
+        if !self.record.forget.load(Ordering::Relaxed) {
+            self.record.bytes.lock().unwrap()[self.index].extend_from_slice(&buffer[..n]);
+        }
         Ok(n)
     }
 }
@@ -206,6 +209,11 @@ impl Origin {
             }
         });
         Self { address: "127.0.0.1:0".parse().unwrap(), record }
+    }
+
+    /// Keeps no bytes from now on: for bodies too large to hold.
+    pub fn forget_bytes(&self) {
+        self.record.forget.store(true, Ordering::Relaxed);
     }
 
     /// Connections accepted so far.
