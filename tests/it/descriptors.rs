@@ -133,6 +133,19 @@ fn leak_clients_that_leave_in_every_state() {
     assert_eq!(proxy.connect("a.test").get("a.test", "/").status(), 200);
 }
 
+/// Sends `count` requests, each tenth of them for a host that the connection does not cover.
+fn some_for_another_host(proxy: &Lockring, count: usize) {
+    let mut client = proxy.connect("a.test");
+    for index in 0..count {
+        let (host, status) = if index % 10 == 9 { ("other.test", 421) } else { ("a.test", 200) };
+        let response = client.get(host, &format!("/{index}"));
+        assert_eq!(response.status(), status);
+        if response.head.lists("connection", "close") {
+            client = proxy.connect("a.test");
+        }
+    }
+}
+
 #[test]
 fn accounting_one_line_per_request() {
     let origin = Origin::ok();
@@ -140,17 +153,7 @@ fn accounting_one_line_per_request() {
     let (threads, each) = (8, 100);
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            scope.spawn(|| {
-                let mut client = proxy.connect("a.test");
-                for index in 0..each {
-                    let host = if index % 10 == 9 { "other.test" } else { "a.test" };
-                    let response = client.get(host, &format!("/{index}"));
-                    assert_eq!(response.status(), if index % 10 == 9 { 421 } else { 200 });
-                    if response.head.lists("connection", "close") {
-                        client = proxy.connect("a.test");
-                    }
-                }
-            });
+            scope.spawn(|| some_for_another_host(&proxy, each));
         }
     });
     let whole = threads * each;
