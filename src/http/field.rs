@@ -2,7 +2,7 @@
 
 /// A field name that means something to the proxy; every other one is [`Name::Other`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each variant is the name it stands for")]
 pub enum Name {
     #[default]
     Other,
