@@ -1,0 +1,203 @@
+//! AEAD keys of one direction: what seals and opens a record body, with its nonce and its count.
+//! The provider is aws-lc-rs, or ring by cargo feature; nothing outside this file knows which.
+
+#[cfg(feature = "crypto-aws-lc")]
+use aws_lc_rs::aead;
+#[cfg(all(feature = "crypto-ring", not(feature = "crypto-aws-lc")))]
+use ring::aead;
+
+use aead::{Aad, LessSafeKey, NONCE_LEN, Nonce, Tag, UnboundKey};
+use rustls::ConnectionTrafficSecrets;
+use zeroize::Zeroize;
+
+use crate::limits;
+
+/// Bytes of an authentication tag, the same for every suite (RFC 5116 §5, RFC 8439 §2.8).
+pub const TAG: usize = 16;
+/// Bytes of the nonce that TLS 1.2 AES-GCM records carry (RFC 5288 §3).
+pub const EXPLICIT_NONCE: usize = 8;
+
+/// Why a key could not be made or used. The provider never says more than that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyError {
+    /// The secrets are of a suite that this record layer does not carry.
+    UnknownSuite,
+    /// The provider refused the key bytes (wrong length: a defect).
+    KeyRefused,
+    /// The sequence number would wrap (RFC 8446 §5.3, RFC 5246 §6.1).
+    SequenceExhausted,
+    /// The provider refused to seal (body too long: a defect).
+    SealRefused,
+    /// The tag does not match (RFC 8446 §5.2).
+    TagMismatch,
+}
+
+/// How a suite protects a record body; it decides the format of TLS 1.2 records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cipher {
+    /// AES-GCM with a key of 128 or 256 bits.
+    AesGcm,
+    /// ChaCha20-Poly1305 (RFC 8439).
+    ChaCha20Poly1305,
+}
+
+/// The key of one direction with its static nonce and the number of records it has carried.
+pub struct TrafficKey {
+    key: LessSafeKey,
+    iv: [u8; NONCE_LEN],
+    /// Sequence number of the next record. Never wraps, so no nonce is used twice.
+    sequence: u64,
+    cipher: Cipher,
+}
+
+impl TrafficKey {
+    /// A key that continues at record `sequence` of `secrets`.
+    ///
+    /// # Errors
+    /// [`KeyError::UnknownSuite`] for secrets of a suite added to rustls later.
+    pub fn new(sequence: u64, secrets: &ConnectionTrafficSecrets) -> Result<Self, KeyError> {
+        let (algorithm, key, iv, cipher) = match secrets {
+            ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (&aead::AES_128_GCM, key, iv, Cipher::AesGcm),
+            ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (&aead::AES_256_GCM, key, iv, Cipher::AesGcm),
+            ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => {
+                (&aead::CHACHA20_POLY1305, key, iv, Cipher::ChaCha20Poly1305)
+            }
+            _ => return Err(KeyError::UnknownSuite),
+        };
+        let key = UnboundKey::new(algorithm, key.as_ref()).map_err(|_| KeyError::KeyRefused)?;
+        let iv = iv.as_ref().try_into().map_err(|_| KeyError::KeyRefused)?;
+        Ok(Self { key: LessSafeKey::new(key), iv, sequence, cipher })
+    }
+
+    /// Sequence number of the next record, which is the number of records under this key in TLS 1.3.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// How this key protects a body.
+    #[must_use]
+    pub fn cipher(&self) -> Cipher {
+        self.cipher
+    }
+
+    /// Whether the key has carried all the data it should (RFC 8446 §5.5).
+    #[must_use]
+    pub fn is_worn(&self) -> bool {
+        let limit = match self.cipher {
+            Cipher::AesGcm => limits::RECORDS_PER_AES_KEY,
+            // Only the sequence number bounds it; the rest is kept for a KeyUpdate and alerts.
+            Cipher::ChaCha20Poly1305 => u64::MAX - 1024,
+        };
+        self.sequence >= limit
+    }
+
+    /// The explicit part of the next sealing nonce of TLS 1.2 AES-GCM. It is the IV's own last bytes
+    /// xor the sequence number, as rustls used for the Finished under the same key, so none repeats.
+    #[must_use]
+    pub fn explicit_nonce(&self) -> [u8; EXPLICIT_NONCE] {
+        let [_, _, _, _, explicit @ ..] = self.nonce();
+        explicit
+    }
+
+    /// Seals `body` in place for the next record and gives the tag that follows it.
+    ///
+    /// # Errors
+    /// [`KeyError::SequenceExhausted`], and nothing is sealed; [`KeyError::SealRefused`].
+    pub fn seal(&mut self, associated: &[u8], body: &mut [u8]) -> Result<Tag, KeyError> {
+        let next = self.sequence.checked_add(1).ok_or(KeyError::SequenceExhausted)?;
+        let nonce = Nonce::assume_unique_for_key(self.nonce());
+        let tag = self
+            .key
+            .seal_in_place_separate_tag(nonce, Aad::from(associated), body)
+            .map_err(|_| KeyError::SealRefused)?;
+        self.sequence = next;
+        Ok(tag)
+    }
+
+    /// Opens `body`, the ciphertext and its tag, in place; the plaintext is everything before the tag.
+    /// `explicit` is the nonce that a TLS 1.2 AES-GCM record carries.
+    ///
+    /// # Errors
+    /// [`KeyError::TagMismatch`], also for a body shorter than a tag; `body` is garbage then.
+    /// [`KeyError::SequenceExhausted`], and nothing is opened.
+    pub fn open(
+        &mut self,
+        associated: &[u8],
+        explicit: Option<[u8; EXPLICIT_NONCE]>,
+        body: &mut [u8],
+    ) -> Result<(), KeyError> {
+        let next = self.sequence.checked_add(1).ok_or(KeyError::SequenceExhausted)?;
+        let mut nonce = self.nonce();
+        if let (Some(explicit), Some(part)) = (explicit, nonce.last_chunk_mut()) {
+            *part = explicit;
+        }
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        let plaintext_len = body.len().checked_sub(TAG).ok_or(KeyError::TagMismatch)?;
+        let (ciphertext, tag) = body.split_at_mut_checked(plaintext_len).ok_or(KeyError::TagMismatch)?;
+        open_separate(&self.key, nonce, associated, tag, ciphertext)?;
+        self.sequence = next;
+        Ok(())
+    }
+
+    /// RFC 8446 §5.3: the sequence number, padded to the left, xor the IV.
+    fn nonce(&self) -> [u8; NONCE_LEN] {
+        let mut nonce = self.iv;
+        if let Some(part) = nonce.last_chunk_mut::<8>() {
+            *part = (u64::from_be_bytes(*part) ^ self.sequence).to_be_bytes();
+        }
+        nonce
+    }
+
+    /// Pretends that `sequence` records went before.
+    #[cfg(test)]
+    pub(super) fn skip_to(&mut self, sequence: u64) {
+        self.sequence = sequence;
+    }
+}
+
+/// The tag is given apart because the one-slice form moves the plaintext onto itself after opening.
+#[cfg(feature = "crypto-aws-lc")]
+fn open_separate(
+    key: &LessSafeKey,
+    nonce: Nonce,
+    associated: &[u8],
+    tag: &[u8],
+    ciphertext: &mut [u8],
+) -> Result<(), KeyError> {
+    key.open_in_place_separate_tag(nonce, Aad::from(associated), tag, ciphertext)
+        .map(|_| ())
+        .map_err(|_| KeyError::TagMismatch)
+}
+
+/// The same with ring, which takes a typed tag and the range that is ciphertext.
+#[cfg(all(feature = "crypto-ring", not(feature = "crypto-aws-lc")))]
+fn open_separate(
+    key: &LessSafeKey,
+    nonce: Nonce,
+    associated: &[u8],
+    tag: &[u8],
+    ciphertext: &mut [u8],
+) -> Result<(), KeyError> {
+    let tag = Tag::try_from(tag).map_err(|_| KeyError::TagMismatch)?;
+    key.open_in_place_separate_tag(nonce, Aad::from(associated), tag, ciphertext, 0..)
+        .map(|_| ())
+        .map_err(|_| KeyError::TagMismatch)
+}
+
+impl Drop for TrafficKey {
+    /// The provider and rustls wipe their copies of the key; the IV is the one secret held here.
+    fn drop(&mut self) {
+        self.iv.zeroize();
+    }
+}
+
+impl std::fmt::Debug for TrafficKey {
+    /// Shows no secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TrafficKey")
+            .field("sequence", &self.sequence)
+            .field("cipher", &self.cipher)
+            .finish_non_exhaustive()
+    }
+}
