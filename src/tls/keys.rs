@@ -35,15 +35,38 @@ pub enum KeyError {
 /// How a suite protects a record body; it decides the format of TLS 1.2 records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cipher {
-    /// AES-GCM with a key of 128 or 256 bits.
-    AesGcm,
-    /// ChaCha20-Poly1305 (RFC 8439).
+    /// AES-GCM with a key of 16 bytes.
+    Aes128Gcm,
+    /// AES-GCM with a key of 32 bytes.
+    Aes256Gcm,
+    /// ChaCha20-Poly1305 (RFC 8439), a key of 32 bytes.
     ChaCha20Poly1305,
 }
 
+impl Cipher {
+    fn algorithm(self) -> &'static aead::Algorithm {
+        match self {
+            Self::Aes128Gcm => &aead::AES_128_GCM,
+            Self::Aes256Gcm => &aead::AES_256_GCM,
+            Self::ChaCha20Poly1305 => &aead::CHACHA20_POLY1305,
+        }
+    }
+}
+
+/// Bytes of the longest key.
+const KEY_MAX: usize = 32;
+
 /// The key of one direction with its static nonce and the number of records it has carried.
+///
+/// ```text
+/// made ──seal, open──> awake (with the provider's tables, about 600 bytes) ──rest──> resting
+///                        ^──────────────────────seal, open──────────────────────────┘
+/// ```
 pub struct TrafficKey {
-    key: LessSafeKey,
+    /// The provider's expanded key; `None` while resting.
+    awake: Option<LessSafeKey>,
+    /// The key itself, of which the tables are made again.
+    key: [u8; KEY_MAX],
     iv: [u8; NONCE_LEN],
     /// Sequence number of the next record. Never wraps, so no nonce is used twice.
     sequence: u64,
@@ -56,17 +79,42 @@ impl TrafficKey {
     /// # Errors
     /// [`KeyError::UnknownSuite`] for secrets of a suite added to rustls later.
     pub fn new(sequence: u64, secrets: &ConnectionTrafficSecrets) -> Result<Self, KeyError> {
-        let (algorithm, key, iv, cipher) = match secrets {
-            ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (&aead::AES_128_GCM, key, iv, Cipher::AesGcm),
-            ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (&aead::AES_256_GCM, key, iv, Cipher::AesGcm),
-            ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => {
-                (&aead::CHACHA20_POLY1305, key, iv, Cipher::ChaCha20Poly1305)
-            }
+        let (cipher, key, iv) = match secrets {
+            ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (Cipher::Aes128Gcm, key, iv),
+            ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (Cipher::Aes256Gcm, key, iv),
+            ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (Cipher::ChaCha20Poly1305, key, iv),
             _ => return Err(KeyError::UnknownSuite),
         };
-        let key = UnboundKey::new(algorithm, key.as_ref()).map_err(|_| KeyError::KeyRefused)?;
         let iv = iv.as_ref().try_into().map_err(|_| KeyError::KeyRefused)?;
-        Ok(Self { key: LessSafeKey::new(key), iv, sequence, cipher })
+        let mut this = Self { awake: None, key: [0; KEY_MAX], iv, sequence, cipher };
+        if key.as_ref().len() != cipher.algorithm().key_len() {
+            return Err(KeyError::KeyRefused);
+        }
+        for (kept, &byte) in this.key.iter_mut().zip(key.as_ref()) {
+            *kept = byte;
+        }
+        Ok(this)
+    }
+
+    /// Gives the provider's tables back. The next record makes them again, which takes about as long
+    /// as sealing some hundred bytes, so this is for a connection that waits.
+    pub fn rest(&mut self) {
+        self.awake = None;
+    }
+
+    /// The expanded key, made if it is not there.
+    fn wake<'a>(
+        awake: &'a mut Option<LessSafeKey>,
+        cipher: Cipher,
+        key: &[u8; KEY_MAX],
+    ) -> Result<&'a LessSafeKey, KeyError> {
+        if awake.is_none() {
+            let algorithm = cipher.algorithm();
+            let key = key.get(..algorithm.key_len()).ok_or(KeyError::KeyRefused)?;
+            let key = UnboundKey::new(algorithm, key).map_err(|_| KeyError::KeyRefused)?;
+            *awake = Some(LessSafeKey::new(key));
+        }
+        awake.as_ref().ok_or(KeyError::KeyRefused)
     }
 
     /// Sequence number of the next record, which is the number of records under this key in TLS 1.3.
@@ -85,7 +133,7 @@ impl TrafficKey {
     #[must_use]
     pub fn is_worn(&self) -> bool {
         let limit = match self.cipher {
-            Cipher::AesGcm => limits::RECORDS_PER_AES_KEY,
+            Cipher::Aes128Gcm | Cipher::Aes256Gcm => limits::RECORDS_PER_AES_KEY,
             // Only the sequence number bounds it; the rest is kept for a KeyUpdate and alerts.
             Cipher::ChaCha20Poly1305 => u64::MAX - 1024,
         };
@@ -107,8 +155,8 @@ impl TrafficKey {
     pub fn seal(&mut self, associated: &[u8], body: &mut [u8]) -> Result<Tag, KeyError> {
         let next = self.sequence.checked_add(1).ok_or(KeyError::SequenceExhausted)?;
         let nonce = Nonce::assume_unique_for_key(self.nonce());
-        let tag = self
-            .key
+        let key = Self::wake(&mut self.awake, self.cipher, &self.key)?;
+        let tag = key
             .seal_in_place_separate_tag(nonce, Aad::from(associated), body)
             .map_err(|_| KeyError::SealRefused)?;
         self.sequence = next;
@@ -135,7 +183,8 @@ impl TrafficKey {
         let nonce = Nonce::assume_unique_for_key(nonce);
         let plaintext_len = body.len().checked_sub(TAG).ok_or(KeyError::TagMismatch)?;
         let (ciphertext, tag) = body.split_at_mut_checked(plaintext_len).ok_or(KeyError::TagMismatch)?;
-        open_separate(&self.key, nonce, associated, tag, ciphertext)?;
+        let key = Self::wake(&mut self.awake, self.cipher, &self.key)?;
+        open_separate(key, nonce, associated, tag, ciphertext)?;
         self.sequence = next;
         Ok(())
     }
@@ -186,8 +235,9 @@ fn open_separate(
 }
 
 impl Drop for TrafficKey {
-    /// The provider and rustls wipe their copies of the key; the IV is the one secret held here.
+    /// aws-lc wipes its tables and rustls its copies; these are ours.
     fn drop(&mut self) {
+        self.key.zeroize();
         self.iv.zeroize();
     }
 }
