@@ -53,6 +53,23 @@ impl Cipher {
     }
 }
 
+/// An expanded key. aws-lc keeps it behind a pointer of its own.
+#[cfg(feature = "crypto-aws-lc")]
+type Expanded = LessSafeKey;
+/// An expanded key; ring's is 500 bytes, which a resting connection should not hold.
+#[cfg(all(feature = "crypto-ring", not(feature = "crypto-aws-lc")))]
+type Expanded = Box<LessSafeKey>;
+
+#[cfg(feature = "crypto-aws-lc")]
+fn expand(key: UnboundKey) -> Expanded {
+    LessSafeKey::new(key)
+}
+
+#[cfg(all(feature = "crypto-ring", not(feature = "crypto-aws-lc")))]
+fn expand(key: UnboundKey) -> Expanded {
+    Box::new(LessSafeKey::new(key))
+}
+
 /// Bytes of the longest key.
 const KEY_MAX: usize = 32;
 
@@ -64,7 +81,7 @@ const KEY_MAX: usize = 32;
 /// ```
 pub struct TrafficKey {
     /// The provider's expanded key; `None` while resting.
-    awake: Option<LessSafeKey>,
+    awake: Option<Expanded>,
     /// The key itself, of which the tables are made again.
     key: [u8; KEY_MAX],
     iv: [u8; NONCE_LEN],
@@ -104,15 +121,15 @@ impl TrafficKey {
 
     /// The expanded key, made if it is not there.
     fn wake<'a>(
-        awake: &'a mut Option<LessSafeKey>,
+        awake: &'a mut Option<Expanded>,
         cipher: Cipher,
         key: &[u8; KEY_MAX],
-    ) -> Result<&'a LessSafeKey, KeyError> {
+    ) -> Result<&'a Expanded, KeyError> {
         if awake.is_none() {
             let algorithm = cipher.algorithm();
             let key = key.get(..algorithm.key_len()).ok_or(KeyError::KeyRefused)?;
             let key = UnboundKey::new(algorithm, key).map_err(|_| KeyError::KeyRefused)?;
-            *awake = Some(LessSafeKey::new(key));
+            *awake = Some(expand(key));
         }
         awake.as_ref().ok_or(KeyError::KeyRefused)
     }

@@ -21,10 +21,14 @@ use crate::limits::{RECORD_EXPANSION, RECORD_EXPANSION_TLS12, RECORD_HEADER, REC
 
 mod control;
 mod error;
+#[cfg(any(test, fuzzing))]
+mod fuzz;
 #[cfg(test)]
 mod tests;
 
 pub use error::{RecordError, alert};
+#[cfg(any(test, fuzzing))]
+pub use fuzz::fuzz;
 
 /// Content types (RFC 8446 §5.1).
 const CHANGE_CIPHER_SPEC: u8 = 20;
@@ -42,6 +46,9 @@ pub(super) enum Schedule {
     Server(Box<KernelConnection<ServerConnectionData>>),
     /// A TLS 1.3 client: key updates and session tickets.
     Client(Box<KernelConnection<ClientConnectionData>>),
+    /// A TLS 1.3 server without a handshake behind it, for the fuzz target.
+    #[cfg(any(test, fuzzing))]
+    Fuzz(fuzz::Updates),
 }
 
 impl Schedule {
@@ -55,6 +62,8 @@ impl Schedule {
             Self::Tls12 => return Err(RecordError::KeySchedule),
             Self::Server(kernel) => kernel.update_tx_secret(),
             Self::Client(kernel) => kernel.update_tx_secret(),
+            #[cfg(any(test, fuzzing))]
+            Self::Fuzz(updates) => Ok((0, updates.next_tx())),
         }
         .map_err(|_| RecordError::KeySchedule)
     }
@@ -65,6 +74,8 @@ impl Schedule {
             Self::Tls12 => return Err(RecordError::KeySchedule),
             Self::Server(kernel) => kernel.update_rx_secret(),
             Self::Client(kernel) => kernel.update_rx_secret(),
+            #[cfg(any(test, fuzzing))]
+            Self::Fuzz(updates) => Ok((0, updates.next_rx())),
         }
         .map_err(|_| RecordError::KeySchedule)
     }

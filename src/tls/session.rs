@@ -26,7 +26,8 @@ pub enum SessionError {
     EarlyData,
     /// Bytes after the last handshake message in its record (RFC 8446 §5.1).
     DataAfterFinished,
-    /// The handshake was finished before it was done, or driven past its end; a defect of the caller.
+    /// The handshake was finished before it was done, or its input was not given again as
+    /// [`HandshakeStep::used`] asks; a defect of the caller.
     NotDone,
     /// The keys are of a suite that [`Records`] does not carry.
     Records(RecordError),
@@ -213,6 +214,8 @@ pub(super) struct Feed {
     kept: usize,
     /// The end was reached.
     done: bool,
+    /// The refusal that ended the handshake; rustls must not be asked again after it.
+    refused: Option<SessionError>,
 }
 
 /// What rustls wants after one look at the input.
@@ -231,16 +234,32 @@ impl Feed {
         input: &mut [u8],
         out: &mut Vec<u8>,
     ) -> Result<HandshakeStep, SessionError> {
+        if let Some(error) = &self.refused {
+            return Err(error.clone());
+        }
+        let step = self.read_records(engine, input, out);
+        if let Err(error) = &step {
+            flush(engine, out);
+            self.refused = Some(error.clone());
+        }
+        step
+    }
+
+    fn read_records<E: Engine>(
+        &mut self,
+        engine: &mut E,
+        input: &mut [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<HandshakeStep, SessionError> {
         let mut step = HandshakeStep { used: 0, done: self.done };
         while !step.done {
             let rest = input.get(step.used..).unwrap_or_default();
-            let (shown, whole) = next_record(rest, self.kept);
-            let taken = self.show(engine, input, step.used..step.used + shown, out);
-            if let Err(error) = taken {
-                flush(engine, out);
-                return Err(error);
+            // rustls reads at the places it holds, so they must be there.
+            if rest.len() < self.kept {
+                return Err(SessionError::NotDone);
             }
-            let taken = taken.unwrap_or_default();
+            let (shown, whole) = next_record(rest, self.kept);
+            let taken = show(engine, input, step.used..step.used + shown, out)?;
             step.used += taken;
             step.done = !engine.common().is_handshaking();
             // A record that is not whole was only shown for its header's sake.
@@ -259,24 +278,23 @@ impl Feed {
         self.done = step.done;
         Ok(step)
     }
+}
 
-    /// Lets rustls look at `shown` of the input until it wants more; how many bytes it let go of.
-    fn show<E: Engine>(
-        &self,
-        engine: &mut E,
-        input: &mut [u8],
-        shown: std::ops::Range<usize>,
-        out: &mut Vec<u8>,
-    ) -> Result<usize, SessionError> {
-        let mut taken = 0;
-        loop {
-            let slice = input.get_mut(shown.start + taken..shown.end).unwrap_or_default();
-            let status = engine.process(slice);
-            taken += status.discard;
-            match answer(status.state, out)? {
-                Wants::Again => {}
-                Wants::Input => return Ok(taken),
-            }
+/// Lets rustls look at `shown` of the input until it wants more; how many bytes it let go of.
+fn show<E: Engine>(
+    engine: &mut E,
+    input: &mut [u8],
+    shown: std::ops::Range<usize>,
+    out: &mut Vec<u8>,
+) -> Result<usize, SessionError> {
+    let mut taken = 0;
+    loop {
+        let slice = input.get_mut(shown.start + taken..shown.end).unwrap_or_default();
+        let status = engine.process(slice);
+        taken += status.discard;
+        match answer(status.state, out)? {
+            Wants::Again => {}
+            Wants::Input => return Ok(taken),
         }
     }
 }

@@ -204,6 +204,9 @@ fn a_refused_hello_leaves_its_alert_in_the_output() {
                 server.receive(&mut input, &mut out)
             });
             assert!(matches!(result, Err(SessionError::Refused(_))), "{result:?}");
+            let sent = out.len();
+            assert_eq!(server.receive(&mut [], &mut out), result, "a refusal is final");
+            assert_eq!(out.len(), sent);
             assert_eq!(!out.is_empty(), alerts, "{bytes:?} at {cut}: {out:?}");
             if alerts {
                 assert_eq!((out[0], out.len(), out[5]), (21, 7, 2), "one fatal alert");
@@ -235,4 +238,16 @@ fn finish_before_the_end_is_refused() {
     assert_eq!(server.finish().err(), Some(SessionError::NotDone));
     let client = ClientHandshake::new(pair.client, name()).unwrap();
     assert_eq!(client.finish().err(), Some(SessionError::NotDone));
+}
+
+#[test]
+fn input_that_is_taken_back_is_refused() {
+    let pair = pair(SUITES[0]);
+    let mut server = Handshake::new(pair.server).unwrap();
+    let mut out = Vec::new();
+    // The first fragment of a ClientHello, which must stay until the message is whole.
+    let mut fragment = [22, 3, 1, 0, 6, 1, 0, 1, 0, 3, 3];
+    let step = server.receive(&mut fragment, &mut out).unwrap();
+    assert_eq!((step.used, step.done), (0, false));
+    assert_eq!(server.receive(&mut fragment[..4], &mut out), Err(SessionError::NotDone));
 }
