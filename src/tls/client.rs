@@ -64,7 +64,7 @@ impl ClientHandshake {
     /// all; nothing of it is used before it is whole, so the input must have room for it.
     ///
     /// # Errors
-    /// A [`SessionError`], which is final; the alert for the peer is in `out` already.
+    /// A [`SessionError`], which is final; the alert for the peer, if there can be one, is in `out`.
     pub fn receive(&mut self, input: &mut [u8], out: &mut Vec<u8>) -> Result<HandshakeStep, SessionError> {
         self.feed.receive(&mut self.connection, input, out)
     }

@@ -268,3 +268,70 @@ impl std::fmt::Debug for TrafficKey {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Cipher, KEY_MAX, KeyError, TrafficKey};
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digits: Vec<u8> = hex.chars().filter_map(|c| c.to_digit(16)).map(|d| d as u8).collect();
+        digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+    }
+
+    /// The client's application traffic key of RFC 8448 §3.
+    fn rfc8448() -> TrafficKey {
+        let mut key = [0; KEY_MAX];
+        key[..16].copy_from_slice(&bytes("17 42 2d da 59 6e d5 d9 ac d8 90 e3 c6 3f 50 51"));
+        let iv = bytes("5b 78 92 3d ee 08 57 90 33 e5 23 d9").try_into().unwrap();
+        TrafficKey { awake: None, key, iv, sequence: 0, cipher: Cipher::Aes128Gcm }
+    }
+
+    const RFC8448_RECORD: &str = "17 03 03 00 43 a2 3f 70 54 b6 2c 94 d0 af fa fe 82 28 ba 55 cb ef ac ea 42 \
+        f9 14 aa 66 bc ab 3f 2b 98 19 a8 a5 b4 6b 39 5b d5 4a 9a 20 44 1e 2b 62 97 4e 1f 5a 62 92 a2 97 70 14 bd \
+        1e 3d ea e6 3a ee bb 21 69 49 15 e4";
+
+    #[test]
+    fn the_record_of_rfc8448_section_3_is_sealed_and_opened() {
+        let record = bytes(RFC8448_RECORD);
+        let (header, body) = record.split_at(5);
+        let mut inner: Vec<u8> = (0..50).chain([23]).collect();
+        let plain = inner.clone();
+        let tag = rfc8448().seal(header, &mut inner).unwrap();
+        assert_eq!([&inner[..], tag.as_ref()].concat(), body);
+        let mut body = body.to_vec();
+        rfc8448().open(header, None, &mut body).unwrap();
+        assert_eq!(&body[..51], plain);
+    }
+
+    #[test]
+    fn only_what_succeeds_counts() {
+        let record = bytes(RFC8448_RECORD);
+        let mut key = rfc8448();
+        assert_eq!(key.open(b"other", None, &mut record[5..].to_vec()), Err(KeyError::TagMismatch));
+        assert_eq!(key.sequence(), 0);
+        key.open(&record[..5], None, &mut record[5..].to_vec()).unwrap();
+        assert_eq!(key.sequence(), 1);
+        key.skip_to(u64::MAX);
+        assert_eq!(key.seal(b"", &mut []).err(), Some(KeyError::SequenceExhausted));
+        assert_eq!(key.open(b"", None, &mut [0; 16]), Err(KeyError::SequenceExhausted));
+    }
+
+    #[test]
+    fn the_nonce_is_the_iv_xor_the_sequence_number() {
+        let mut key = rfc8448();
+        let first = key.nonce();
+        key.skip_to(0x0102_0304_0506_0708);
+        let later = key.nonce();
+        assert_eq!(first, key.iv);
+        assert_eq!(later[..4], first[..4]);
+        let changed: Vec<u8> = first[4..].iter().zip(&later[4..]).map(|(a, b)| a ^ b).collect();
+        assert_eq!(changed, [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(key.explicit_nonce(), later[4..]);
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let shown = format!("{:?}", rfc8448());
+        assert_eq!(shown, "TrafficKey { sequence: 0, cipher: Aes128Gcm, .. }");
+    }
+}

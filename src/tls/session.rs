@@ -12,13 +12,13 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
 use rustls::{CommonState, HandshakeKind, ProtocolVersion, ServerConfig};
 
-use super::record::{RecordError, Records, Schedule};
+use super::record::{RecordError, Records, Schedule, alert};
 use crate::limits::RECORD_HEADER;
 
 /// Why a handshake ended without a session.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SessionError {
-    /// rustls refused what the peer sent or could not go on; its alert, if it made one, is in `out`.
+    /// rustls refused what the peer sent or could not go on.
     Refused(rustls::Error),
     /// The peer closed in mid-handshake.
     ClosedByPeer,
@@ -153,7 +153,7 @@ impl Handshake {
     /// what must be sent to `out`.
     ///
     /// # Errors
-    /// A [`SessionError`], which is final; the alert for the peer is in `out` already.
+    /// A [`SessionError`], which is final; the alert for the peer, if there can be one, is in `out`.
     pub fn receive(&mut self, input: &mut [u8], out: &mut Vec<u8>) -> Result<HandshakeStep, SessionError> {
         self.feed.receive(&mut self.connection, input, out)
     }
@@ -212,6 +212,8 @@ pub(super) struct Feed {
     /// Bytes at the front of the input that rustls has seen and holds places in (a handshake message
     /// spread over records).
     kept: usize,
+    /// Something was sent, so keys may be in use.
+    spoken: bool,
     /// The end was reached.
     done: bool,
     /// The refusal that ended the handshake; rustls must not be asked again after it.
@@ -237,11 +239,19 @@ impl Feed {
         if let Some(error) = &self.refused {
             return Err(error.clone());
         }
+        let before = out.len();
         let step = self.read_records(engine, input, out);
         if let Err(error) = &step {
             flush(engine, out);
+            // rustls makes no alert for some refusals. Before a server has spoken or a version is
+            // chosen no key is in use, so it can be made here; under keys the close alone has to tell.
+            let no_keys = !self.spoken || engine.common().protocol_version().is_none();
+            if out.len() == before && no_keys {
+                plain_alert(error, out);
+            }
             self.refused = Some(error.clone());
         }
+        self.spoken |= out.len() != before;
         step
     }
 
@@ -329,6 +339,20 @@ fn flush<E: Engine>(engine: &mut E, out: &mut Vec<u8>) {
             return;
         }
     }
+}
+
+/// Appends the alert for `error` as a record without protection (RFC 8446 §6.2); nothing if the peer
+/// ended the handshake itself.
+fn plain_alert(error: &SessionError, out: &mut Vec<u8>) {
+    let description = match error {
+        SessionError::Refused(rustls::Error::AlertReceived(_)) | SessionError::ClosedByPeer => return,
+        SessionError::Refused(rustls::Error::InvalidMessage(_)) => alert::DECODE_ERROR,
+        // What rustls says when the client takes no signature of our key.
+        SessionError::Refused(rustls::Error::General(_)) => alert::HANDSHAKE_FAILURE,
+        SessionError::NotDone => alert::INTERNAL_ERROR,
+        _ => alert::UNEXPECTED_MESSAGE,
+    };
+    out.extend_from_slice(&[21, 3, 3, 0, 2, 2, description]);
 }
 
 /// Appends one record of rustls to `out`.

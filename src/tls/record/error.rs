@@ -152,6 +152,8 @@ pub mod alert {
     pub const BAD_RECORD_MAC: u8 = 20;
     /// A record that is too long.
     pub const RECORD_OVERFLOW: u8 = 22;
+    /// Nothing that both sides accept.
+    pub const HANDSHAKE_FAILURE: u8 = 40;
     /// A field with a forbidden value.
     pub const ILLEGAL_PARAMETER: u8 = 47;
     /// A message that cannot be read.

@@ -251,3 +251,66 @@ fn input_that_is_taken_back_is_refused() {
     assert_eq!((step.used, step.done), (0, false));
     assert_eq!(server.receive(&mut fragment[..4], &mut out), Err(SessionError::NotDone));
 }
+
+/// What a server makes of a client's two flights when `spoil` has changed one of them.
+fn spoiled(
+    pair: &Pair,
+    flight: usize,
+    spoil: impl Fn(&mut Vec<u8>),
+) -> (Result<bool, SessionError>, Vec<u8>) {
+    let mut client = ClientHandshake::new(pair.client.clone(), name()).unwrap();
+    let mut server = Handshake::new(pair.server.clone()).unwrap();
+    let (mut to_client, mut to_server) = (Vec::new(), Vec::new());
+    client.receive(&mut [], &mut to_server).unwrap();
+    for turn in 0..2 {
+        if turn == flight {
+            spoil(&mut to_server);
+        }
+        let mut out = Vec::new();
+        let step = match server.receive(&mut to_server, &mut out) {
+            Ok(step) => step,
+            Err(error) => return (Err(error), out),
+        };
+        assert!(step.used <= to_server.len());
+        to_server.drain(..step.used);
+        if turn == flight {
+            return (Ok(step.done), out);
+        }
+        to_client.append(&mut out);
+        let step = client.receive(&mut to_client, &mut to_server).unwrap();
+        to_client.drain(..step.used);
+    }
+    panic!("two flights");
+}
+
+/// Changes byte `at` of a flight; whether the handshake ended well, `None` past the flight's end.
+fn with_byte_changed(pair: &Pair, flight: usize, at: usize) -> Option<bool> {
+    let inside = std::cell::Cell::new(false);
+    let (result, out) = spoiled(pair, flight, |bytes| {
+        let byte = bytes.get_mut(at);
+        inside.set(byte.is_some());
+        byte.into_iter().for_each(|byte| *byte ^= 0x5a);
+    });
+    if let (0, Err(SessionError::Refused(error))) = (flight, &result) {
+        let peer_alert = matches!(error, rustls::Error::AlertReceived(_));
+        assert!(peer_alert || !out.is_empty(), "an alert for {error:?} at {at}");
+    }
+    inside.get().then_some(result == Ok(true))
+}
+
+#[test]
+fn a_spoiled_handshake_never_ends_well_and_never_panics() {
+    for (suite, flight) in [(SUITES[0], 0), (SUITES[0], 1), (SUITES[3], 0), (SUITES[3], 1)] {
+        let pair = pair(suite);
+        spoiled(&pair, flight, |_| ()).0.unwrap();
+        let mut at = 0;
+        while let Some(ended) = with_byte_changed(&pair, flight, at) {
+            // A ClientHello alone ends nothing. In the second flight, only the version that the
+            // headers of plaintext records carry is not authenticated (RFC 8446 §5.1).
+            let version = flight == 1 && (at % 6 == 1 || at % 6 == 2);
+            assert!(!ended || version, "{suite:?} flight {flight} byte {at}");
+            at += 1;
+        }
+        assert!(at > 50, "the whole flight was tried");
+    }
+}
