@@ -257,7 +257,7 @@ mod tests {
         let mut findings = Findings::default();
         let parsed = parse(0, text, &mut findings).is_some();
         let sources = [crate::config::Source { name: "f".into(), text: text.into() }];
-        let shown = findings.diagnostics(&sources).iter().map(|d| {
+        let shown = findings.diagnostics(&sources).into_iter().map(|d| {
             let also = d.also.as_ref().map_or(String::new(), |(place, _)| format!(" and {}", place.line));
             format!("{} {}{also}", d.code.id(), d.place.line)
         });
