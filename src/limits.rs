@@ -29,6 +29,8 @@ pub const LEADING_EMPTY_LINES: usize = 1;
 pub const CLIENT_HELLO_BYTES: usize = 16 * 1024;
 /// Records over which a ClientHello may be spread: real ones use 1 to 3.
 pub const CLIENT_HELLO_RECORDS: usize = 32;
+/// Extensions of a ClientHello: browsers send 15 to 20.
+pub const CLIENT_HELLO_EXTENSIONS: usize = 64;
 /// Plaintext bytes of a record (RFC 8446 §5.1).
 pub const RECORD_PLAINTEXT: usize = 16 * 1024;
 /// Ciphertext bytes of a TLS 1.3 record beyond its plaintext (RFC 8446 §5.2).
