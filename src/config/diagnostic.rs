@@ -173,6 +173,8 @@ impl Place {
         let line_text = text.get(line_start..).and_then(|rest| rest.lines().next()).unwrap_or("");
         let lead =
             text.get(line_start..start).unwrap_or("").chars().filter(|c| *c != BYTE_ORDER_MARK).count();
+        // Between the two bytes of a CRLF there is no column of its own.
+        let lead = lead.min(line_text.chars().filter(|c| *c != BYTE_ORDER_MARK).count());
         let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
         let shown = line_text.get(start.saturating_sub(line_start)..).unwrap_or("");
         let marked = shown.char_indices().take_while(|(at, _)| start + at < end).count().max(1);
@@ -279,6 +281,11 @@ impl Findings {
         if self.list.len() < limits::CONFIG_DIAGNOSTICS {
             self.list.push(finding);
         }
+    }
+
+    /// Whether anything of this kind was noted.
+    pub fn has(&self, code: Code) -> bool {
+        self.list.iter().any(|f| f.code == code)
     }
 
     /// Whether any error was noted.

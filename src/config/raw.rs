@@ -81,7 +81,13 @@ pub(super) fn parse(file: u32, text: &str, findings: &mut Findings) -> Option<No
     for _ in 0..SYNTAX_ERRORS {
         let (message, span) = match Document::parse(text.as_str()) {
             Ok(document) => return Some(table(file, document.as_table(), 0..0)),
-            Err(error) => (error.message().to_owned(), error.span().unwrap_or(0..0)),
+            Err(error) => (error.message().to_owned(), error.span()),
+        };
+        let Some(span) = span else {
+            // Nesting beyond the library's bound has no place.
+            findings.partial = true;
+            findings.note(Code::Syntax, Spot::file(file), message, "no option nests so deep");
+            return None;
         };
         // An error right after a blanked line is most likely the rest of that statement.
         if last_line_end == Some(line_start(&text, span.start)) {

@@ -101,7 +101,7 @@ pub static OPTIONS: &[Reference] = &[
         "server.state",
         Kind::Text,
         "",
-        "\"/var/lib/lockring\"",
+        "\"/srv/lockring\"",
         "directory of certificates and the local CA",
     ),
     option("server.admin", Kind::Text, "", "\"/run/lockring.sock\"", "path of the admin socket"),

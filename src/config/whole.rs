@@ -18,7 +18,7 @@ pub(super) fn check(model: &Model, places: &Places, findings: &mut Findings) {
 }
 
 fn nothing_to_serve(model: &Model, findings: &mut Findings) {
-    if model.sites.is_empty() {
+    if model.sites.is_empty() && !findings.has(Code::BadHost) {
         let remedy = "add [sites] and below it \"app.example.com\" = \"127.0.0.1:8000\"";
         findings.note(Code::NothingToServe, Spot::file(0), "there is no site", remedy);
     }
