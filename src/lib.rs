@@ -14,3 +14,4 @@ pub mod handoff;
 pub mod io;
 pub mod acme;
 pub mod ops;
+pub mod cli;

@@ -98,7 +98,7 @@ impl Code {
 }
 
 /// A range of bytes in one of the sources of a load; small, so that every site can keep several.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Spot {
     /// Index into the sources of the load.
     pub file: u32,

@@ -241,7 +241,7 @@ pub enum SiteTls {
 }
 
 /// A certificate chain and its key, as PEM files.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CertificateFiles {
     /// Chain, leaf first.
     pub certificate: PathBuf,
