@@ -99,3 +99,4 @@ pub mod io;
 pub mod acme;
 
 pub mod ops;
+pub mod cli;

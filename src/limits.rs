@@ -102,6 +102,8 @@ pub const LOG_LINES: usize = 4096;
 pub const INCLUDED_FILES: usize = 1024;
 /// Bytes of a configuration file.
 pub const CONFIG_BYTES: u64 = 16 * 1024 * 1024;
+/// Diagnostics shown of one load: more are one mistake many times over.
+pub const CONFIG_DIAGNOSTICS: usize = 1000;
 
 // Time without progress, by phase.
 
