@@ -1,1 +1,5 @@
 //! Room.
+
+pub mod log_writer;
+pub mod resolver;
+pub mod trust;
