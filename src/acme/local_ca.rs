@@ -10,8 +10,8 @@ use std::time::Duration;
 use rcgen::string::Ia5String;
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, SanType,
-    SerialNumber,
+    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256,
+    PublicKeyData, SanType, SerialNumber, SubjectPublicKeyInfo,
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
@@ -184,7 +184,7 @@ impl LocalCa {
         let mut pem = read_or_create(&dir, ROOT_CERTIFICATE, || sign_root(&key, now))?;
         let mut facts =
             Facts::read(&pem).ok_or_else(|| damaged(&dir, ROOT_CERTIFICATE, "not a certificate"))?;
-        if facts.public_key != rcgen::PublicKeyData::subject_public_key_info(&key) {
+        if facts.public_key != key.subject_public_key_info() {
             return Err(damaged(&dir, ROOT_CERTIFICATE, "does not belong to root.key"));
         }
         if facts.not_after < now + ROOT_LEFT_SECONDS {
@@ -200,6 +200,19 @@ impl LocalCa {
         };
         let issuer = Issuer::from_ca_cert_pem(&root.pem, key)?;
         Ok(Self { leafs: dir.dir("leafs")?, issuer, subject: facts.subject, root })
+    }
+
+    /// The root as it lies there, without making one or reading its key: what `untrust` takes away.
+    ///
+    /// # Errors
+    /// [`Error::Store`], and [`Error::Damaged`] when the file is not a certificate.
+    pub fn find_root(store: &Store) -> Result<Option<Root>, Error> {
+        let dir = store.dir(DIRECTORY)?;
+        let Some(content) = dir.read(ROOT_CERTIFICATE)? else { return Ok(None) };
+        let pem = text(&dir, ROOT_CERTIFICATE, content)?.to_string();
+        let facts = Facts::read(&pem).ok_or_else(|| damaged(&dir, ROOT_CERTIFICATE, "not a certificate"))?;
+        let id = key_id(&SubjectPublicKeyInfo::from_der(&facts.public_key)?);
+        Ok(Some(Root { pem, path: dir.path().join(ROOT_CERTIFICATE), id, not_after: facts.not_after }))
     }
 
     /// What to trust.
@@ -234,7 +247,7 @@ impl LocalCa {
         let facts = Facts::read(&pair.certificate)?;
         let key = KeyPair::from_pem(&pair.key).ok()?;
         let fits = facts.issuer == self.subject
-            && facts.public_key == rcgen::PublicKeyData::subject_public_key_info(&key)
+            && facts.public_key == key.subject_public_key_info()
             && (facts.not_before..renew_at(facts.not_before, facts.not_after)).contains(&now);
         let (not_before, not_after) = (facts.not_before, facts.not_after);
         fits.then_some(LeafPem {
@@ -315,7 +328,7 @@ fn new_key() -> Result<KeyPair, rcgen::Error> {
 }
 
 /// The first six bytes of the key's identifier.
-fn key_id(key: &KeyPair) -> String {
+fn key_id(key: &impl PublicKeyData) -> String {
     let identifier = CertificateParams::default().key_identifier(key);
     identifier.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -68,8 +68,10 @@ fn local_hosts_are_told_from_public_ones() {
 fn the_root_is_made_once_and_its_key_is_private() {
     let scratch = Scratch::new("root");
     let store = scratch.store();
+    assert_eq!(LocalCa::find_root(&store).unwrap(), None);
     let first = LocalCa::open(&store, NOW).unwrap();
     let again = LocalCa::open(&store, NOW + 1000).unwrap();
+    assert_eq!(LocalCa::find_root(&store).unwrap().as_ref(), Some(first.root()));
     assert_eq!(first.root(), again.root());
     assert_eq!(first.root().not_after, NOW + ROOT_SECONDS);
     assert_eq!(first.root().id.len(), 12);

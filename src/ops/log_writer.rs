@@ -154,7 +154,9 @@ impl Writer {
                 self.file = file;
                 self.in_line = false;
             }
-            Err(error) => warn(&format!("cannot open the access log again, writing to the old file: {error}")),
+            Err(error) => {
+                warn(&format!("cannot open the access log again, writing to the old file: {error}"))
+            }
         }
     }
 

@@ -8,3 +8,4 @@ pub mod log_writer;
 pub mod resolver;
 pub mod signals;
 pub mod startup;
+pub mod trust;
