@@ -43,6 +43,12 @@ pub const RECORD_HEADER: usize = 5;
 pub const KEY_UPDATES_WITHOUT_DATA: u32 = 8;
 /// Records in a row that carry no data (empty, warnings): more is a flood.
 pub const EMPTY_RECORDS: u32 = 32;
+/// Records sealed under one AES-GCM key: RFC 8446 §5.5 allows 2^24.5 full ones, and the power of two
+/// below leaves a margin. TLS 1.3 then updates its key; TLS 1.2 cannot and closes (256 GiB).
+pub const RECORDS_PER_AES_KEY: u64 = 1 << 24;
+/// Bytes of a handshake message after the handshake, gathered over records: a session ticket that holds
+/// a client certificate chain reaches a few KiB.
+pub const POST_HANDSHAKE_BYTES: usize = 16 * 1024;
 /// Life of a ticket key; tickets live twice as long.
 pub const TICKET_KEY_LIFE: Duration = Duration::from_secs(6 * 3600);
 

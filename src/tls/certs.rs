@@ -36,4 +36,4 @@ impl fmt::Display for CertsError {
 impl std::error::Error for CertsError {}
 
 #[cfg(test)]
-mod tests;
+pub(in crate::tls) mod tests;

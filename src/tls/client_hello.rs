@@ -8,9 +8,10 @@
 //! message  | 1 len24 | version random session suites compression | extensions |
 //! ```
 
-use std::fmt;
+mod error;
 
-use super::alert;
+pub use error::HelloError;
+
 use super::server_name::{self, NameError};
 use crate::limits;
 use crate::wire::Parse;
@@ -116,114 +117,6 @@ impl<'a> ClientHello<'a> {
         self.random
     }
 }
-
-/// Why the first bytes of a connection are not an acceptable ClientHello.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HelloError {
-    /// Not a TLS record.
-    NotTls {
-        /// Whether it reads like an HTTP request line.
-        looks_like_http: bool,
-    },
-    /// A TLS record, but not of handshake messages.
-    UnexpectedRecord,
-    /// A record without content (RFC 8446 §5.1).
-    EmptyRecord,
-    /// A record of more than 16 KiB (RFC 8446 §5.1).
-    OversizedRecord,
-    /// A hello over more records than [`limits::CLIENT_HELLO_RECORDS`].
-    TooManyRecords,
-    /// A handshake message of another type.
-    NotClientHello,
-    /// A hello longer than [`limits::CLIENT_HELLO_BYTES`].
-    TooLarge,
-    /// More bytes in the record than the message has.
-    TrailingMessage,
-    /// A field runs past its frame, or the frame holds more than its fields.
-    Malformed,
-    /// A session id of more than 32 bytes.
-    SessionIdTooLong,
-    /// No cipher suite, or half a one.
-    BadCipherSuites,
-    /// The null compression method is missing, or not alone in a TLS 1.3 hello.
-    BadCompression,
-    /// An extension came twice (RFC 8446 §4.2).
-    DuplicateExtension,
-    /// More extensions than [`limits::CLIENT_HELLO_EXTENSIONS`].
-    TooManyExtensions,
-    /// pre_shared_key is not the last extension (RFC 8446 §4.2.11).
-    PreSharedKeyNotLast,
-    /// server_name without exactly one host name.
-    BadServerName,
-    /// An IP address as host name (RFC 6066 §3 forbids it).
-    ServerNameIsAddress,
-    /// The host name breaks the grammar of names.
-    ServerNameGrammar,
-    /// A list in an extension is empty, or does not fill its frame.
-    BadExtension,
-}
-
-impl HelloError {
-    /// The alert to answer with; `None` where the peer does not speak TLS.
-    #[must_use]
-    pub fn alert(self) -> Option<u8> {
-        Some(match self {
-            Self::NotTls { .. } => return None,
-            Self::UnexpectedRecord | Self::EmptyRecord | Self::NotClientHello => alert::UNEXPECTED_MESSAGE,
-            // RFC 8446 §5.1: a message that is followed by a key change must end its record.
-            Self::TrailingMessage => alert::UNEXPECTED_MESSAGE,
-            Self::OversizedRecord => alert::RECORD_OVERFLOW,
-            Self::BadCompression
-            | Self::DuplicateExtension
-            | Self::PreSharedKeyNotLast
-            | Self::BadServerName
-            | Self::ServerNameIsAddress
-            | Self::ServerNameGrammar => alert::ILLEGAL_PARAMETER,
-            Self::TooManyRecords
-            | Self::TooLarge
-            | Self::Malformed
-            | Self::SessionIdTooLong
-            | Self::BadCipherSuites
-            | Self::TooManyExtensions
-            | Self::BadExtension => alert::DECODE_ERROR,
-        })
-    }
-
-    /// A fixed word for logs and counters.
-    #[must_use]
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::NotTls { looks_like_http: true } => "plain-http-on-tls-port",
-            Self::NotTls { looks_like_http: false } => "not-tls",
-            Self::UnexpectedRecord => "hello-unexpected-record",
-            Self::EmptyRecord => "hello-empty-record",
-            Self::OversizedRecord => "hello-oversized-record",
-            Self::TooManyRecords => "hello-too-many-records",
-            Self::NotClientHello => "hello-other-message",
-            Self::TooLarge => "hello-too-large",
-            Self::TrailingMessage => "hello-trailing-message",
-            Self::Malformed => "hello-malformed",
-            Self::SessionIdTooLong => "hello-session-id",
-            Self::BadCipherSuites => "hello-cipher-suites",
-            Self::BadCompression => "hello-compression",
-            Self::DuplicateExtension => "hello-duplicate-extension",
-            Self::TooManyExtensions => "hello-too-many-extensions",
-            Self::PreSharedKeyNotLast => "hello-pre-shared-key-not-last",
-            Self::BadServerName => "hello-server-name-list",
-            Self::ServerNameIsAddress => "hello-server-name-is-address",
-            Self::ServerNameGrammar => "hello-server-name-grammar",
-            Self::BadExtension => "hello-extension",
-        }
-    }
-}
-
-impl fmt::Display for HelloError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.reason())
-    }
-}
-
-impl std::error::Error for HelloError {}
 
 /// Reads a ClientHello from every byte received so far, starting at the first TLS record. `used` is the
 /// length of all its records. `scratch` is written only if the hello came in several records.
@@ -523,6 +416,23 @@ fn only<'a>(vector: Option<Cursor<'a>>, frame: &Cursor<'a>) -> Result<Cursor<'a>
 /// The big-endian two-byte values of a checked list.
 fn numbers(list: Option<&[u8]>) -> impl Iterator<Item = u16> {
     list.unwrap_or_default().as_chunks::<2>().0.iter().map(|pair| u16::from_be_bytes(*pair))
+}
+
+/// What must hold for any bytes at all: the answer is a total function of the hello alone, so that bytes
+/// behind it or cut from it change nothing, and every list ends. For fuzzing and tests.
+#[doc(hidden)]
+pub fn fuzz(input: &[u8]) {
+    let mut scratch = Vec::new();
+    let Ok(Parse::Done { value, used }) = read(input, &mut scratch) else { return };
+    let lists = value.cipher_suites().count() + value.signature_schemes().count();
+    let lists = lists + value.supported_groups().count() + value.key_share_groups().count();
+    let lists = lists + value.alpn().count();
+    assert!(used <= input.len() && lists <= used);
+    let mut scratch = Vec::new();
+    let hello = input.get(..used).unwrap_or_default();
+    assert!(matches!(read(hello, &mut scratch), Ok(Parse::Done { used: again, .. }) if again == used));
+    let cut = hello.get(..used.saturating_sub(1)).unwrap_or_default();
+    assert!(matches!(read(cut, &mut scratch), Ok(Parse::Partial)));
 }
 
 #[cfg(test)]

@@ -163,3 +163,124 @@ impl ProducesTickets for SiteTickets {
         Some(state)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::sync::Arc;
+
+    use rustls::server::ProducesTickets;
+
+    use super::{LIFE, SiteTickets, TicketKeys};
+
+    thread_local! {
+        static NOW: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// Sets the clock of the test's thread.
+    fn at(now: u64) {
+        NOW.set(now);
+    }
+
+    fn keys() -> Arc<TicketKeys> {
+        at(1_000_000);
+        Arc::new(TicketKeys::new(crate::tls::provider().secure_random, || NOW.get()).unwrap())
+    }
+
+    fn site(keys: &Arc<TicketKeys>, name: &str) -> SiteTickets {
+        SiteTickets::new(Arc::clone(keys), name.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn a_ticket_opens_for_its_site_on_any_worker_and_nowhere_else() {
+        let keys = keys();
+        let ticket = site(&keys, "a.example").encrypt(b"state").unwrap();
+        assert_eq!(site(&keys, "a.example").decrypt(&ticket).unwrap(), b"state");
+        assert_eq!(site(&keys, "b.example").decrypt(&ticket), None);
+        assert_eq!(site(&keys, "").decrypt(&ticket), None);
+        let others = self::keys();
+        assert_eq!(site(&others, "a.example").decrypt(&ticket), None, "keys of another start");
+        let again = site(&keys, "a.example").encrypt(b"state").unwrap();
+        assert_ne!(ticket, again, "nonces differ");
+        assert!(!ticket.windows(5).any(|window| window == b"state"));
+    }
+
+    #[test]
+    fn altered_and_cut_tickets_do_not_open() {
+        let tickets = site(&keys(), "a.example");
+        let ticket = tickets.encrypt(b"state").unwrap();
+        for at in 0..ticket.len() {
+            assert_eq!(tickets.decrypt(&ticket[..at]), None);
+            let mut altered = ticket.clone();
+            altered[at] ^= 1;
+            assert_eq!(tickets.decrypt(&altered), None);
+        }
+        let longer = [&ticket[..], &[0]].concat();
+        assert_eq!(tickets.decrypt(&longer), None);
+        assert_eq!(tickets.decrypt(&[0; 70_000]), None);
+    }
+
+    #[test]
+    fn keys_roll_and_the_one_before_still_opens_until_its_tickets_are_dead() {
+        let tickets = site(&keys(), "a.example");
+        let start = NOW.get();
+        let first = tickets.encrypt(b"first").unwrap();
+        at(start + LIFE - 1);
+        let last_of_first = tickets.encrypt(b"last").unwrap();
+        assert_eq!(first[..16], last_of_first[..16], "one key for its whole life");
+        at(start + LIFE);
+        let second = tickets.encrypt(b"second").unwrap();
+        assert_ne!(first[..16], second[..16], "then another");
+        at(start + LIFE - 1 + u64::from(tickets.lifetime()));
+        assert_eq!(tickets.decrypt(&last_of_first).unwrap(), b"last", "as long as promised");
+        assert_eq!(tickets.decrypt(&second).unwrap(), b"second");
+        at(start + 2 * LIFE);
+        assert_eq!(tickets.decrypt(&last_of_first), None);
+        assert_eq!(tickets.decrypt(&second).unwrap(), b"second");
+        let third = tickets.encrypt(b"third").unwrap();
+        assert_ne!(second[..16], third[..16]);
+        assert_eq!(tickets.decrypt(&second).unwrap(), b"second");
+    }
+
+    #[test]
+    fn a_key_that_nobody_rolled_does_not_open_for_ever() {
+        let tickets = site(&keys(), "a.example");
+        let ticket = tickets.encrypt(b"state").unwrap();
+        at(NOW.get() + 100 * LIFE);
+        assert_eq!(tickets.decrypt(&ticket), None);
+        let fresh = tickets.encrypt(b"fresh").unwrap();
+        assert_eq!(tickets.decrypt(&fresh).unwrap(), b"fresh");
+        assert_eq!(tickets.decrypt(&ticket), None);
+    }
+
+    #[test]
+    fn a_clock_set_back_does_not_stretch_a_key() {
+        let tickets = site(&keys(), "a.example");
+        let before = tickets.encrypt(b"before").unwrap();
+        at(NOW.get() - 60);
+        let corrected = tickets.encrypt(b"corrected").unwrap();
+        assert_eq!(before[..16], corrected[..16], "a small correction rolls nothing");
+        at(5);
+        let after = tickets.encrypt(b"after").unwrap();
+        assert_ne!(before[..16], after[..16]);
+        assert_eq!(tickets.decrypt(&after).unwrap(), b"after");
+    }
+
+    #[test]
+    fn workers_that_roll_at_once_agree_on_one_key() {
+        let keys = keys();
+        let before = site(&keys, "a").encrypt(b"x").unwrap();
+        let due = NOW.get() + LIFE;
+        let start = std::sync::Barrier::new(4);
+        let names: Vec<_> = std::thread::scope(|scope| {
+            let work = || {
+                at(due);
+                start.wait();
+                site(&keys, "a").encrypt(b"x").unwrap()[..16].to_vec()
+            };
+            let workers: Vec<_> = (0..4).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().map(|worker| worker.join().unwrap()).collect()
+        });
+        assert!(names.iter().all(|name| *name == names[0] && *name != before[..16]));
+    }
+}

@@ -226,6 +226,17 @@ fn v2_pair<const N: usize, A: From<[u8; N]> + Into<IpAddr>>(
     read().ok_or(ProxyError::AddressesCut)
 }
 
+/// What must hold for any bytes at all: the answer is a total function of the prefix alone, so that bytes
+/// behind it or cut from it change nothing. For fuzzing and tests.
+#[doc(hidden)]
+pub fn fuzz(input: &[u8]) {
+    let Ok(Parse::Done { value, used }) = parse(input) else { return };
+    let prefix = input.get(..used).unwrap_or_default();
+    assert!(parse(prefix) == Ok(Parse::Done { value, used }));
+    assert!(parse(prefix.get(..used.saturating_sub(1)).unwrap_or_default()) == Ok(Parse::Partial));
+    assert!(used <= limits::PROXY_V1_BYTES.max(limits::PROXY_V2_BYTES));
+}
+
 #[cfg(test)]
 mod tests {
     use super::{ProxyError, ProxyHeader, V2_SIGNATURE, parse};
@@ -251,6 +262,7 @@ mod tests {
         }
         assert_eq!(parse(prefix), Ok(Parse::Done { value, used: prefix.len() }));
         let followed = [prefix, b"\x16\x03\x01\x00"].concat();
+        super::fuzz(&followed);
         assert_eq!(parse(&followed), Ok(Parse::Done { value, used: prefix.len() }));
     }
 
