@@ -172,7 +172,8 @@ mod tests {
 
     #[test]
     fn commands_are_read() {
-        let line = "proxy a.example=:8000 :9000 --https :8443 --https 127.0.0.1:9443 --workers 0-3 --print-config";
+        let line =
+            "proxy a.example=:8000 :9000 --https :8443 --https 127.0.0.1:9443 --workers 0-3 --print-config";
         let Ok(Command::Proxy(arguments)) = words(line) else { panic!("a proxy command") };
         assert_eq!(arguments.sites, ["a.example=:8000", ":9000"]);
         assert_eq!(arguments.https, [":8443", "127.0.0.1:9443"]);

@@ -1,6 +1,8 @@
 //! Every diagnostic as users see it: `tests/data/config/NAME.toml` is checked and compared with
 //! `NAME.expected`. `UPDATE_GOLDEN=1` writes the expected files anew; read the difference before keeping it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may stop")]
+
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -94,7 +96,10 @@ impl Stage {
     fn settled(&self, text: &str) -> String {
         let own = fs::read_to_string("/proc/self/comm").unwrap();
         text.replace(&format!("{}/", self.directory.display()), "")
-            .replace(&format!("`{}` (process {})", own.trim_end(), std::process::id()), "`PROCESS` (process PID)")
+            .replace(
+                &format!("`{}` (process {})", own.trim_end(), std::process::id()),
+                "`PROCESS` (process PID)",
+            )
             .replace(&format!("kill {}", std::process::id()), "kill PID")
             .replace(&self.port(), "PORT0")
     }
@@ -144,7 +149,8 @@ fn diagnostics_read_as_expected() {
         different.extend(golden(&data().join(format!("{name}.expected")), &text).err());
     }
     assert!(different.is_empty(), "{}", different.join("\n"));
-    let unseen: Vec<&str> = Code::ALL.iter().filter(|code| !shown.contains(code)).map(|code| code.id()).collect();
+    let unseen: Vec<&str> =
+        Code::ALL.iter().filter(|code| !shown.contains(code)).map(|code| code.id()).collect();
     assert!(unseen.is_empty(), "no file shows {unseen:?}");
 }
 

@@ -216,5 +216,45 @@ fn no_include(node: &Node, findings: &mut Findings) -> bool {
     true
 }
 
+/// For fuzzing: any text is a model or a list with an error, each place lies in the text, and what is shown
+/// of it is bounded lines.
+///
+/// # Panics
+/// If that does not hold.
+pub fn check_any_text(text: &str) {
+    struct Nothing;
+    impl Files for Nothing {
+        fn read(&self, _: &Path) -> Result<String, String> {
+            Err("there are no files".to_owned())
+        }
+        fn glob(&self, pattern: &str, base: &Path) -> Result<Vec<PathBuf>, String> {
+            Ok(vec![base.join(pattern)])
+        }
+        fn env(&self, _: &str) -> Option<String> {
+            None
+        }
+        fn is_root(&self) -> bool {
+            false
+        }
+    }
+    let found = match load(Source { name: "any.toml".to_owned(), text: text.to_owned() }, &Nothing) {
+        Ok(loaded) => {
+            assert!(loaded.model.sites.iter().all(|site| !site.routes.is_empty()), "a site serves nothing");
+            assert_eq!(loaded.model.sites.len(), loaded.places.sites.len(), "places are missing");
+            loaded.warnings
+        }
+        Err(found) => {
+            assert!(found.iter().any(|d| d.severity == Severity::Error), "refused without an error");
+            found
+        }
+    };
+    for diagnostic in &found {
+        assert!(text.get(diagnostic.place.span.clone()).is_some(), "a place outside the text");
+        let lines = diagnostic.render_text().lines().count();
+        assert!((2..=7).contains(&lines), "{lines} lines");
+        assert!(diagnostic.render_json().is_object(), "no JSON");
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -89,8 +89,11 @@ pub(super) fn parse(file: u32, text: &str, findings: &mut Findings) -> Option<No
             findings.note(Code::Syntax, Spot::file(file), message, "no option nests so deep");
             return None;
         };
-        // An error right after a blanked line is most likely the rest of that statement.
-        if last_line_end == Some(line_start(&text, span.start)) {
+        // An error right after a blanked line is most likely the rest of that statement, unless a key or a
+        // table starts there.
+        let start = line_start(&text, span.start);
+        let line = text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or("");
+        if last_line_end == Some(start) && line_names(line, &[]).is_none() {
             return None;
         }
         findings.partial = true;
@@ -285,6 +288,8 @@ mod tests {
     fn several_syntax_errors_are_found_in_one_run() {
         assert_eq!(codes("a = \nb = 1\nc = x\nd = 2\n"), (true, vec!["E002 1".into(), "E002 3".into()]));
         assert_eq!(codes("a = [1,\n2\nb = 1\n").1.len(), 1);
+        assert_eq!(codes("a = x\nb = \"\nc = 1").1, ["E002 1", "E002 2"]);
+        assert_eq!(codes("a = x [\n\"y\",\n]\n").1, ["E002 1"]);
     }
 
     #[test]
@@ -296,7 +301,8 @@ mod tests {
 
     #[test]
     fn deep_nesting_is_refused() {
-        assert!(!codes(&format!("a = {}", "[".repeat(100_000))).0);
-        assert!(!codes(&format!("[{}a]", "a.".repeat(100_000))).0);
+        assert_eq!(codes(&format!("a = {}", "[".repeat(100_000))).1.len(), 1);
+        assert_eq!(codes(&format!("[{}a]", "a.".repeat(100_000))).1.len(), 1);
+        assert_eq!(codes(&format!("a = {}", "{a=".repeat(100_000))).1.len(), 1);
     }
 }

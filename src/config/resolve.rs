@@ -124,7 +124,7 @@ impl<'a> Reader<'a> {
             Ok(_) => self.out_of_range(spot, text, &value::show_size(low), &value::show_size(high)),
             Err(error) => {
                 let form = "a whole number and B, KiB, MiB, GiB, KB, MB or GB, such as \"10MiB\"";
-                let remedy = unit_remedy(error, text, "KiB", form);
+                let remedy = unit_remedy(error, text, "B", form);
                 self.refuse(Code::BadSize, spot, text, error, &remedy);
             }
         }

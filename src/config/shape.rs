@@ -5,6 +5,7 @@ use super::diagnostic::{Code, Findings};
 use super::nearest::nearest;
 use super::raw::{Entry, Node, Raw};
 use super::reference::{self, Kind, LATER};
+use super::value;
 
 /// Checks a whole file.
 pub(super) fn check(root: &Node, findings: &mut Findings) {
@@ -67,13 +68,25 @@ fn check_site(node: &Node, findings: &mut Findings) {
 fn wrong(node: &Node, name: &str, wants: &str, findings: &mut Findings) {
     let short = name.rsplit('.').next().unwrap_or(name);
     let what = if short == "HOST" { "a site" } else { short };
-    let mut remedy = format!("write {wants}");
-    if let Raw::Integer(number) = node.value
-        && wants.contains("string")
-    {
-        remedy = format!("put it in quotes: \"{number}\"");
-    }
-    findings.note(Code::WrongType, node.spot, format!("`{what}` cannot be {}", node.kind()), remedy);
+    let kind = reference::find(name).map_or(Kind::Sites, |option| option.kind);
+    let remedy = match node.value {
+        Raw::Integer(number) => number_remedy(number, kind),
+        _ => None,
+    };
+    let cause = format!("`{what}` cannot be {}", node.kind());
+    findings.note(Code::WrongType, node.spot, cause, remedy.unwrap_or_else(|| format!("write {wants}")));
+}
+
+/// What the user meant by a bare number, if the option takes a text.
+fn number_remedy(number: i64, kind: Kind) -> Option<String> {
+    let positive = u64::try_from(number).ok()?;
+    let quoted = match kind {
+        Kind::Text | Kind::Texts | Kind::Sites => positive.to_string(),
+        Kind::Size(..) | Kind::SizeOrNone(..) => value::show_size(positive),
+        Kind::Duration(..) => format!("{positive}s"),
+        Kind::Flag | Kind::Count(..) | Kind::Workers | Kind::Table | Kind::Tables => return None,
+    };
+    Some(format!("write \"{quoted}\""))
 }
 
 fn unknown(entry: &Entry, section: &str, name: &str, findings: &mut Findings) {
@@ -105,14 +118,21 @@ fn suggestion(key: &str, section: &str) -> String {
     }
     // The right word in the wrong table: TOML puts a line into the last table that was opened.
     if let Some(elsewhere) = reference::named(key).next() {
-        return match elsewhere.rsplit_once('.') {
-            None => format!("`{key}` belongs at the top, before the first [table]"),
-            Some((home, _)) if home.starts_with("sites.HOST") => {
-                format!("`{key}` belongs in {}", home.replacen("HOST", "\"HOST\"", 1))
-            }
-            Some((home, _)) => format!("`{key}` belongs in [{home}]"),
-        };
+        return format!("`{key}` belongs {}", home(elsewhere));
+    }
+    let all = reference::OPTIONS.iter().filter_map(|option| option.name.rsplit('.').next());
+    if let Some(near) = nearest(key, all)
+        && let Some(elsewhere) = reference::named(near).next()
+    {
+        return format!("did you mean `{near}`? It belongs {}", home(elsewhere));
     }
     let known: Vec<&str> = reference::names_below(section).collect();
     format!("known here: {}", known.join(", "))
+}
+
+fn home(name: &str) -> String {
+    match name.rsplit_once('.') {
+        None => "at the top, before the first [table]".to_owned(),
+        Some((section, _)) => format!("in [{}]", section.replacen("HOST", "\"HOST\"", 1)),
+    }
 }

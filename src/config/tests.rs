@@ -169,7 +169,12 @@ fn bounds_are_held_at_both_ends() {
             }
             Kind::Duration(low, high) => {
                 let show = |ms: u64| format!("\"{ms}ms\"");
-                (show(low), show(high), low.checked_sub(1).map(show).unwrap_or("\"-1ms\"".into()), show(high + 1))
+                (
+                    show(low),
+                    show(high),
+                    low.checked_sub(1).map(show).unwrap_or("\"-1ms\"".into()),
+                    show(high + 1),
+                )
             }
             _ => continue,
         };
@@ -184,7 +189,10 @@ fn bounds_are_held_at_both_ends() {
 fn the_state_directory_follows_the_user() {
     let state = |files: &Memory| load(source("[sites]\na = \"demo\""), files).unwrap().model.server.state;
     let env = BTreeMap::from([("XDG_STATE_HOME", "/x"), ("HOME", "/h")]);
-    assert_eq!(state(&Memory { root: true, env: env.clone(), ..Memory::default() }), Path::new("/var/lib/lockring"));
+    assert_eq!(
+        state(&Memory { root: true, env: env.clone(), ..Memory::default() }),
+        Path::new("/var/lib/lockring")
+    );
     assert_eq!(state(&Memory { env, ..Memory::default() }), Path::new("/x/lockring"));
     let home = BTreeMap::from([("HOME", "/h"), ("XDG_STATE_HOME", "relative")]);
     assert_eq!(state(&Memory { env: home, ..Memory::default() }), Path::new("/h/.local/state/lockring"));
@@ -199,7 +207,8 @@ fn included_files_join_the_main_one() {
         ]),
         ..Memory::default()
     };
-    let loaded = load(source("include = [\"sites/*.toml\", \"sites/a.toml\"]\n[sites]\nc = \"demo\""), &files);
+    let loaded =
+        load(source("include = [\"sites/*.toml\", \"sites/a.toml\"]\n[sites]\nc = \"demo\""), &files);
     let loaded = loaded.unwrap();
     let hosts: Vec<String> = loaded.model.sites.iter().map(|site| site.host.to_string()).collect();
     assert_eq!(hosts, ["c", "a.example", "b.example"]);
@@ -211,7 +220,10 @@ fn included_files_join_the_main_one() {
 fn errors_of_all_files_show_in_one_run() {
     let files = Memory {
         files: BTreeMap::from([
-            ("etc/a.toml".into(), "include = \"x\"\n[server]\nhttps = \":1\"\n[sites]\nA = \":1\"\n".to_owned()),
+            (
+                "etc/a.toml".into(),
+                "include = \"x\"\n[server]\nhttps = \":1\"\n[sites]\nA = \":1\"\n".to_owned(),
+            ),
             ("etc/b.toml".into(), "[sites\n".to_owned()),
         ]),
         ..Memory::default()
@@ -244,10 +256,7 @@ fn every_prefix_and_every_lost_byte_gives_an_answer() {
         let lost = format!("{prefix}{}", FULL[cut..].chars().skip(1).collect::<String>());
         let odd = format!("{prefix}]{}", &FULL[cut..]);
         for text in [prefix, &lost, &odd] {
-            match load(source(text), &Memory::default()) {
-                Ok(loaded) => assert!(!loaded.model.sites.is_empty(), "{text}"),
-                Err(found) => assert!(found.iter().any(|d| d.severity == Severity::Error), "{text}"),
-            }
+            check_any_text(text);
         }
     }
 }
@@ -255,9 +264,15 @@ fn every_prefix_and_every_lost_byte_gives_an_answer() {
 #[test]
 fn arguments_are_the_toml_they_print() {
     let arguments = ProxyArguments {
-        sites: ["app.example.com=:8000", "[::1]:9000", "app.example.com=8001", "unix:/run/a=b.sock", "x=demo"]
-            .map(str::to_owned)
-            .to_vec(),
+        sites: [
+            "app.example.com=:8000",
+            "[::1]:9000",
+            "app.example.com=8001",
+            "unix:/run/a=b.sock",
+            "x=demo",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
         https: vec![":8443".into()],
         state: Some("a \"b\"\\".into()),
         workers: Some("2".into()),

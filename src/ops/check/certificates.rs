@@ -34,9 +34,7 @@ pub(super) fn check(loaded: &Loaded, now: u64) -> Vec<Diagnostic> {
             }
         }
     }
-    if let (Some(directory), Some(spot)) =
-        (&loaded.model.server.certificates, loaded.places.certificates)
-    {
+    if let (Some(directory), Some(spot)) = (&loaded.model.server.certificates, loaded.places.certificates) {
         check.directory(directory, spot);
     }
     check.diagnostics
@@ -53,23 +51,7 @@ struct Check<'a> {
 impl Check<'_> {
     fn pair(&mut self, files: &CertificateFiles, spots: (Spot, Spot), site: Option<(&Site, &SitePlaces)>) {
         if !self.known.contains_key(files) {
-            let pair = match read_pair(files) {
-                Ok(pair) => Some(pair),
-                Err(faults) => {
-                    for fault in faults {
-                        let (spot, other) =
-                            if fault.blames_key { (spots.1, spots.0) } else { (spots.0, spots.1) };
-                        let both = fault.code == Code::CertificateRefused && spot != other;
-                        let note = if fault.blames_key { "the certificate is here" } else { "the key is here" };
-                        self.note(fault.code, spot, both.then_some((other, note)), fault.cause, fault.remedy);
-                    }
-                    None
-                }
-            };
-            if let Some(pair) = &pair {
-                self.time(pair, files, spots.0);
-                self.exposure(&files.key, spots.1);
-            }
+            let pair = self.first_look(files, spots);
             self.known.insert(files.clone(), pair);
         }
         let Some(Some(pair)) = self.known.get(files) else { return };
@@ -77,6 +59,28 @@ impl Check<'_> {
         let cause = format!("{} does not cover `{}`", shown(&files.certificate), site.host);
         let remedy = uncovered_remedy(pair.names(), &site.host);
         self.note(Code::CertificateHost, spots.0, Some((places.host, "the site is here")), cause, remedy);
+    }
+
+    /// Reads a pair and judges what does not depend on the site.
+    fn first_look(&mut self, files: &CertificateFiles, spots: (Spot, Spot)) -> Option<CertifiedPair> {
+        let faults = match read_pair(files) {
+            Ok(pair) => {
+                self.time(&pair, files, spots.0);
+                self.exposure(&files.key, spots.1);
+                return Some(pair);
+            }
+            Err(faults) => faults,
+        };
+        for fault in faults {
+            let (spot, other, note) = if fault.blames_key {
+                (spots.1, spots.0, "the certificate is here")
+            } else {
+                (spots.0, spots.1, "the key is here")
+            };
+            let both = fault.code == Code::CertificateRefused && spot != other;
+            self.note(fault.code, spot, both.then_some((other, note)), fault.cause, fault.remedy);
+        }
+        None
     }
 
     fn time(&mut self, pair: &CertifiedPair, files: &CertificateFiles, spot: Spot) {
@@ -88,7 +92,13 @@ impl Check<'_> {
             self.note(Code::CertificateTime, spot, None, cause, "renew the certificate");
         } else if self.now < start {
             let cause = format!("{name} is not valid for another {}", days(start - self.now));
-            self.note(Code::CertificateTime, spot, None, cause, "check the clock of this machine (timedatectl)");
+            self.note(
+                Code::CertificateTime,
+                spot,
+                None,
+                cause,
+                "check the clock of this machine (timedatectl)",
+            );
         } else if end - self.now < SOON.min(life / 6) {
             let cause = format!("{name} expires in {}", days(end - self.now));
             self.note(Code::CertificateSoon, spot, None, cause, "renew the certificate");
@@ -192,4 +202,3 @@ fn days(seconds: u64) -> String {
         (days, _) => format!("{days} d"),
     }
 }
-

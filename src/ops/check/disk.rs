@@ -145,7 +145,9 @@ mod tests {
     #[test]
     fn patterns() {
         let m = |pattern: &str, name: &str| matches(pattern.as_bytes(), name.as_bytes());
-        assert!(m("*.toml", "a.toml") && m("*", "") && m("a?c", "abc") && m("*a*b*", "xaxbx") && m("**", "a"));
+        assert!(
+            m("*.toml", "a.toml") && m("*", "") && m("a?c", "abc") && m("*a*b*", "xaxbx") && m("**", "a")
+        );
         assert!(!m("*.toml", "a.tom") && !m("a?c", "ac") && !m("", "a") && !m("*a", "ab"));
         assert!(!m(&"*a".repeat(30), &"a".repeat(29)));
     }

@@ -147,7 +147,8 @@ fn own_listeners(loaded: &Loaded) -> Vec<Diagnostic> {
             let https = server.https.iter().zip(&loaded.places.https);
             let mut listeners = https.chain(server.http.iter().zip(&loaded.places.http));
             let hit = listeners.find(|(listener, _)| is_reached(listener, upstream, is_local));
-            diagnostics.extend(hit.map(|(listener, at)| own_listener(loaded, upstream, *spot, listener, *at)));
+            diagnostics
+                .extend(hit.map(|(listener, at)| own_listener(loaded, upstream, *spot, listener, *at)));
         }
     }
     diagnostics

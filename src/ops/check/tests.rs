@@ -124,7 +124,8 @@ fn foreign_addresses_and_own_ones_are_told_apart() {
     let text = "[server]\nhttps = \"192.0.2.1:8443\"\nhttp = []\n[sites]\na = \"192.0.2.1:8443\"\n";
     let codes: Vec<Code> = scratch.check(text, NOW).into_iter().map(|(code, _)| code).collect();
     assert_eq!(codes, [Code::OwnListener]);
-    let text = text.replace("\"192.0.2.1:8443\"\nhttp = []\n[sites]", "\"192.0.2.1:1443\"\nhttp = []\n[sites]");
+    let text =
+        text.replace("\"192.0.2.1:8443\"\nhttp = []\n[sites]", "\"192.0.2.1:1443\"\nhttp = []\n[sites]");
     let codes: Vec<Code> = scratch.check(&text, NOW).into_iter().map(|(code, _)| code).collect();
     assert_eq!(codes, [Code::AddressRefused]);
 }
