@@ -101,12 +101,7 @@ struct Gathered {
 impl Gathered {
     fn take(&mut self, line: &FieldLine, bytes: &[u8]) -> Result<(), RequestError> {
         match line.known {
-            Name::Host => {
-                // RFC 9112 §3.2: more than one Host line is refused, equal ones as well.
-                if self.host.replace(line.value).is_some() {
-                    return Err(refusal(RequestErrorKind::RepeatedHost, line.name));
-                }
-            }
+            Name::Host => self.host(line)?,
             Name::ContentLength => {
                 self.framing.content_length(line, bytes).map_err(|error| self.misframed(error))?;
             }
@@ -114,17 +109,29 @@ impl Gathered {
                 self.framing.transfer_encoding(line, bytes).map_err(|error| self.misframed(error))?;
             }
             Name::Connection => self.connection.add(line.value.of(bytes)),
-            Name::Expect => {
-                // RFC 9110 §10.1.1: the only expectation there is; it never changes the framing.
-                if !line.value.of(bytes).eq_ignore_ascii_case(b"100-continue") {
-                    return Err(refusal(RequestErrorKind::UnknownExpectation, line.value));
-                }
-                self.expects_continue = true;
-            }
+            Name::Expect => self.expectation(line, bytes)?,
             Name::Upgrade => self.upgrade_repeats |= self.upgrade.replace(line.value).is_some(),
             _ => {}
         }
         Ok(())
+    }
+
+    fn host(&mut self, line: &FieldLine) -> Result<(), RequestError> {
+        // RFC 9112 §3.2: more than one Host line is refused, equal ones as well.
+        match self.host.replace(line.value) {
+            None => Ok(()),
+            Some(_) => Err(refusal(RequestErrorKind::RepeatedHost, line.name)),
+        }
+    }
+
+    fn expectation(&mut self, line: &FieldLine, bytes: &[u8]) -> Result<(), RequestError> {
+        // RFC 9110 §10.1.1: the only expectation there is; it never changes the framing.
+        self.expects_continue = line.value.of(bytes).eq_ignore_ascii_case(b"100-continue");
+        if self.expects_continue {
+            Ok(())
+        } else {
+            Err(refusal(RequestErrorKind::UnknownExpectation, line.value))
+        }
     }
 
     fn misframed(&self, error: FramingError) -> RequestError {
