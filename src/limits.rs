@@ -29,6 +29,8 @@ pub const LEADING_EMPTY_LINES: usize = 1;
 pub const CLIENT_HELLO_BYTES: usize = 16 * 1024;
 /// Records over which a ClientHello may be spread: real ones use 1 to 3.
 pub const CLIENT_HELLO_RECORDS: usize = 32;
+/// Extensions of a ClientHello: browsers send 15 to 20.
+pub const CLIENT_HELLO_EXTENSIONS: usize = 64;
 /// Plaintext bytes of a record (RFC 8446 §5.1).
 pub const RECORD_PLAINTEXT: usize = 16 * 1024;
 /// Ciphertext bytes of a TLS 1.3 record beyond its plaintext (RFC 8446 §5.2).
@@ -41,6 +43,12 @@ pub const RECORD_HEADER: usize = 5;
 pub const KEY_UPDATES_WITHOUT_DATA: u32 = 8;
 /// Records in a row that carry no data (empty, warnings): more is a flood.
 pub const EMPTY_RECORDS: u32 = 32;
+/// Records sealed under one AES-GCM key: RFC 8446 §5.5 allows 2^24.5 full ones, and the power of two
+/// below leaves a margin. TLS 1.3 then updates its key; TLS 1.2 cannot and closes (256 GiB).
+pub const RECORDS_PER_AES_KEY: u64 = 1 << 24;
+/// Bytes of a handshake message after the handshake, gathered over records: a session ticket that holds
+/// a client certificate chain reaches a few KiB.
+pub const POST_HANDSHAKE_BYTES: usize = 16 * 1024;
 /// Life of a ticket key; tickets live twice as long.
 pub const TICKET_KEY_LIFE: Duration = Duration::from_secs(6 * 3600);
 
@@ -94,6 +102,8 @@ pub const LOG_LINES: usize = 4096;
 pub const INCLUDED_FILES: usize = 1024;
 /// Bytes of a configuration file.
 pub const CONFIG_BYTES: u64 = 16 * 1024 * 1024;
+/// Diagnostics shown of one load: more are one mistake many times over.
+pub const CONFIG_DIAGNOSTICS: usize = 1000;
 
 // Time without progress, by phase.
 

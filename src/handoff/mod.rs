@@ -1,1 +1,8 @@
-//! Room.
+//! Room 10. The only ways one thread gives another something, and the only atomics of the proxy:
+//! [`published`] snapshots (control to workers), the [`mailbox`] (commands to one worker), the [`ring`]
+//! of log lines (worker to log thread), and the [`counters`] that workers write and control sums.
+
+pub mod counters;
+pub mod mailbox;
+pub mod published;
+pub mod ring;

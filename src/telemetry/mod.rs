@@ -1,1 +1,6 @@
-//! Room.
+//! Room 9. What the proxy tells about itself: the names of its [`metrics`], their text for scrapers
+//! ([`exposition`]), and the [`access_log`] line of a request. Pure: values in, bytes out.
+
+pub mod access_log;
+pub mod exposition;
+pub mod metrics;

@@ -1,0 +1,418 @@
+//! What was written to what is meant: each option read by its kind and bounds from the table of options.
+//! Values that cannot be read leave the default and a finding.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::diagnostic::{Code, Findings, Spot};
+use super::model::{AccessLog, Limits, Log, Model, Server, Timeouts, Workers};
+use super::nearest::nearest;
+use super::raw::{Entry, Node, Raw};
+use super::reference::{self, Kind};
+use super::value::{self, ValueError};
+use super::{Files, Places, Source, host, site};
+
+/// Builds the model of all files; without errors among the findings it is valid.
+pub(super) fn resolve(
+    roots: &[Node],
+    sources: &[Source],
+    files: &dyn Files,
+    findings: &mut Findings,
+) -> (Model, Places) {
+    let mut reader = Reader { roots, sources, findings };
+    let mut places = Places::default();
+    let server = server(&mut reader, files, &mut places);
+    let limits = bounds(&mut reader);
+    let timeouts = timeouts(&mut reader);
+    let log = log(&mut reader);
+    let email = email(&mut reader);
+    let sites = site::sites(&mut reader, &mut places);
+    (Model { email, server, limits, timeouts, log, sites }, places)
+}
+
+/// Reads options by their full names over all files.
+pub(super) struct Reader<'a> {
+    pub roots: &'a [Node],
+    pub sources: &'a [Source],
+    pub findings: &'a mut Findings,
+}
+
+impl<'a> Reader<'a> {
+    /// The entry of `section.key`; written in two files it is a finding.
+    fn entry(&mut self, name: &str) -> Option<&'a Entry> {
+        let mut found: Option<&'a Entry> = None;
+        for root in self.roots {
+            let entry = match name.split_once('.') {
+                Some((section, key)) => root.entry(section).and_then(|e| e.node.entry(key)),
+                None => root.entry(name),
+            };
+            match (found, entry) {
+                (None, Some(entry)) => found = Some(entry),
+                (Some(first), Some(second)) => {
+                    let other = (first.key_spot, "it is set here first");
+                    let cause = format!("`{name}` is set in two files");
+                    self.findings.conflict(
+                        Code::DuplicateKey,
+                        second.key_spot,
+                        other,
+                        cause,
+                        "keep one of the two",
+                    );
+                }
+                (_, None) => {}
+            }
+        }
+        found
+    }
+
+    fn node(&mut self, name: &str) -> Option<&'a Node> {
+        self.entry(name).map(|entry| &entry.node)
+    }
+
+    fn text(&mut self, name: &str) -> Option<(&'a str, Spot)> {
+        let node = self.node(name)?;
+        match &node.value {
+            Raw::Text(text) => Some((text, node.spot)),
+            _ => None,
+        }
+    }
+
+    fn flag(&mut self, name: &str) -> Option<bool> {
+        match self.node(name)?.value {
+            Raw::Flag(flag) => Some(flag),
+            _ => None,
+        }
+    }
+
+    fn count(&mut self, name: &str, slot: &mut usize) {
+        let Some(node) = self.node(name) else { return };
+        let (Raw::Integer(number), Some(Kind::Count(low, high))) = (&node.value, kind(name)) else { return };
+        match usize::try_from(*number) {
+            Ok(count) if (low..=high).contains(number) => *slot = count,
+            _ => self.out_of_range(node.spot, &number.to_string(), &low.to_string(), &high.to_string()),
+        }
+    }
+
+    fn duration(&mut self, name: &str, slot: &mut Duration) {
+        let Some((text, spot)) = self.text(name) else { return };
+        let Some(Kind::Duration(low, high)) = kind(name) else { return };
+        let (low, high) = (Duration::from_millis(low), Duration::from_millis(high));
+        match value::duration(text) {
+            Ok(duration) if (low..=high).contains(&duration) => *slot = duration,
+            Ok(_) => {
+                self.out_of_range(spot, text, &value::show_duration(low), &value::show_duration(high));
+            }
+            Err(error) => {
+                let remedy =
+                    unit_remedy(error, text, "s", "a whole number and ms, s, m or h, such as \"30s\"");
+                self.refuse(Code::BadDuration, spot, text, error, &remedy);
+            }
+        }
+    }
+
+    /// `None` if nothing usable was written, `Some(None)` for `"none"`.
+    fn size(&mut self, name: &str) -> Option<Option<u64>> {
+        let (text, spot) = self.text(name)?;
+        let (low, high) = match kind(name)? {
+            Kind::SizeOrNone(..) if text == "none" => return Some(None),
+            Kind::Size(low, high) | Kind::SizeOrNone(low, high) => (low, high),
+            _ => return None,
+        };
+        match value::size(text) {
+            Ok(size) if (low..=high).contains(&size) => return Some(Some(size)),
+            Ok(_) => self.out_of_range(spot, text, &value::show_size(low), &value::show_size(high)),
+            Err(error) => {
+                let form = "a whole number and B, KiB, MiB, GiB, KB, MB or GB, such as \"10MiB\"";
+                let remedy = unit_remedy(error, text, "B", form);
+                self.refuse(Code::BadSize, spot, text, error, &remedy);
+            }
+        }
+        None
+    }
+
+    fn bytes(&mut self, name: &str, slot: &mut usize) {
+        if let Some(Some(size)) = self.size(name) {
+            *slot = usize::try_from(size).unwrap_or(usize::MAX);
+        }
+    }
+
+    fn file(&mut self, name: &str) -> Option<(PathBuf, Spot)> {
+        let (text, spot) = self.text(name)?;
+        Some((self.path(text, spot)?, spot))
+    }
+
+    /// A path as seen from the directory of the file in which it stands.
+    pub fn path(&mut self, text: &str, spot: Spot) -> Option<PathBuf> {
+        if text.is_empty() || text.contains('\0') {
+            let cause = if text.is_empty() { "the path is empty" } else { "the path has a NUL byte" };
+            self.findings.note(Code::BadFile, spot, cause, "write the path of a file");
+            return None;
+        }
+        if text.starts_with("~/") {
+            let cause = format!("`{text}` starts with `~`, which only a shell expands");
+            self.findings.note(Code::BadFile, spot, cause, "write the whole path");
+            return None;
+        }
+        Some(self.directory(spot).join(text))
+    }
+
+    pub fn directory(&self, spot: Spot) -> &'a Path {
+        let source = usize::try_from(spot.file).ok().and_then(|index| self.sources.get(index));
+        source.and_then(|source| Path::new(&source.name).parent()).unwrap_or(Path::new(""))
+    }
+
+    fn refuse(&mut self, code: Code, spot: Spot, text: &str, error: ValueError, remedy: &str) {
+        self.findings.note(code, spot, format!("`{text}` {}", error.cause()), remedy);
+    }
+
+    fn out_of_range(&mut self, spot: Spot, text: &str, low: &str, high: &str) {
+        let cause = format!("`{text}` is out of bounds");
+        self.findings.note(Code::OutOfRange, spot, cause, format!("write {low} to {high}"));
+    }
+}
+
+fn kind(name: &str) -> Option<Kind> {
+    reference::find(name).map(|option| option.kind)
+}
+
+/// The commonest slip is a number without its unit.
+fn unit_remedy(error: ValueError, text: &str, unit: &str, form: &str) -> String {
+    if error == ValueError::NoUnit {
+        return format!("add the unit: \"{text}{unit}\"");
+    }
+    format!("write {form}")
+}
+
+fn server(reader: &mut Reader<'_>, files: &dyn Files, places: &mut Places) -> Server {
+    let https = listeners(reader, "server.https", 443);
+    let http = listeners(reader, "server.http", 80);
+    places.https = https.spots;
+    places.http = http.spots;
+    let certificates = reader.file("server.certificates");
+    places.certificates = certificates.as_ref().map(|(_, spot)| *spot);
+    let state = reader.file("server.state");
+    Server {
+        listeners_given: https.given || http.given,
+        https_given: https.given,
+        http_given: http.given,
+        https: https.addresses,
+        http: http.addresses,
+        workers: workers(reader),
+        state: state.map_or_else(|| default_state(files), |(path, _)| path),
+        admin: reader.file("server.admin").map(|(path, _)| path),
+        trusted_proxies: networks(reader),
+        proxy_protocol: proxy_protocol(reader),
+        default_site: default_site(reader),
+        certificates: certificates.map(|(path, _)| path),
+        forwarded: reader.flag("server.forwarded").unwrap_or(false),
+        underscores: reader.flag("server.underscores").unwrap_or(false),
+    }
+}
+
+struct Listeners {
+    addresses: Vec<SocketAddr>,
+    spots: Vec<Option<Spot>>,
+    given: bool,
+}
+
+fn listeners(reader: &mut Reader<'_>, name: &str, default_port: u16) -> Listeners {
+    let mut out = Listeners { addresses: Vec::new(), spots: Vec::new(), given: true };
+    let Some(node) = reader.node(name) else {
+        out.addresses = value::listener(&format!(":{default_port}")).unwrap_or_default();
+        out.spots = vec![None; out.addresses.len()];
+        out.given = false;
+        return out;
+    };
+    for (text, spot) in node.texts() {
+        match value::listener(text) {
+            Ok(addresses) => {
+                out.spots.extend(addresses.iter().map(|_| Some(spot)));
+                out.addresses.extend(addresses);
+            }
+            Err(error) => {
+                let remedy = match error {
+                    ValueError::NoPort => format!("add the port: \"{text}:{default_port}\""),
+                    ValueError::NoBrackets => "write IPv6 in brackets: \"[::1]:443\"".to_owned(),
+                    _ => format!("write \":{default_port}\", or an IP address and a port"),
+                };
+                reader.refuse(Code::BadAddress, spot, text, error, &remedy);
+            }
+        }
+    }
+    out
+}
+
+fn workers(reader: &mut Reader<'_>) -> Workers {
+    let Some(node) = reader.node("server.workers") else { return Workers::Auto };
+    match &node.value {
+        Raw::Integer(number) => match usize::try_from(*number) {
+            Ok(count) if (1..=value::CPUS).contains(&count) => return Workers::Count(count),
+            _ => reader.out_of_range(node.spot, &number.to_string(), "1", &value::CPUS.to_string()),
+        },
+        Raw::Text(text) => match value::cpus(text) {
+            Ok(workers) => return workers,
+            Err(error) => {
+                let remedy = "write a count (2), or CPUs in quotes (\"0-3,8\")";
+                reader.refuse(Code::BadWorkers, node.spot, text, error, remedy);
+            }
+        },
+        _ => {}
+    }
+    Workers::Auto
+}
+
+fn networks(reader: &mut Reader<'_>) -> Vec<super::model::Network> {
+    let mut networks = Vec::new();
+    let texts = reader.node("server.trusted_proxies").map(Node::texts).unwrap_or_default();
+    for (text, spot) in texts {
+        match value::network(text) {
+            Ok(network) => networks.push(network),
+            Err(error) => {
+                let remedy = "write \"10.0.0.0/8\", \"fd00::/8\" or one address";
+                reader.refuse(Code::BadNetwork, spot, text, error, remedy);
+            }
+        }
+    }
+    networks
+}
+
+fn proxy_protocol(reader: &mut Reader<'_>) -> bool {
+    let wanted = reader.flag("server.proxy_protocol").unwrap_or(false);
+    let Some(entry) = reader.entry("server.proxy_protocol") else { return false };
+    let trusted = reader.node("server.trusted_proxies").is_some_and(|node| match &node.value {
+        Raw::List(list) => !list.is_empty(),
+        _ => true,
+    });
+    if wanted && !trusted {
+        let cause = "`proxy_protocol` is on but no peer is trusted to send it";
+        let remedy = "name the load balancers in `trusted_proxies`";
+        reader.findings.note(Code::Contradiction, entry.key_spot, cause, remedy);
+    }
+    wanted
+}
+
+fn default_site(reader: &mut Reader<'_>) -> Option<super::model::HostPattern> {
+    let (text, spot) = reader.text("server.default_site")?;
+    match host::host(text) {
+        Ok(pattern) => {
+            let known = site::hosts(reader.roots);
+            if known.contains(&pattern) {
+                return Some(pattern);
+            }
+            let names: Vec<String> = known.iter().map(ToString::to_string).collect();
+            let remedy = match nearest(text, names.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => "name a host of [sites]".to_owned(),
+            };
+            let cause = format!("there is no site `{pattern}`");
+            reader.findings.note(Code::UnknownSite, spot, cause, remedy);
+        }
+        Err(error) => {
+            reader.findings.note(Code::BadHost, spot, format!("`{text}` {}", error.cause()), error.remedy());
+        }
+    }
+    None
+}
+
+/// Root's place is the system's; another user's is below the home directory (XDG Base Directory).
+fn default_state(files: &dyn Files) -> PathBuf {
+    let given = |name: &str| files.env(name).filter(|value| value.starts_with('/')).map(PathBuf::from);
+    if files.is_root() {
+        return PathBuf::from("/var/lib/lockring");
+    }
+    if let Some(state) = given("XDG_STATE_HOME") {
+        return state.join("lockring");
+    }
+    match given("HOME") {
+        Some(home) => home.join(".local/state/lockring"),
+        None => PathBuf::from("/var/lib/lockring"),
+    }
+}
+
+fn bounds(reader: &mut Reader<'_>) -> Limits {
+    let mut limits = Limits::default();
+    reader.count("limits.connections", &mut limits.connections);
+    reader.bytes("limits.head", &mut limits.head);
+    reader.bytes("limits.target", &mut limits.target);
+    reader.count("limits.fields", &mut limits.fields);
+    limits.body = reader.size("limits.body").flatten();
+    reader.count("limits.pool_idle", &mut limits.pool_idle);
+    reader.count("limits.upstream_connections", &mut limits.upstream_connections);
+    if limits.target >= limits.head {
+        let cause = format!(
+            "`target` ({}) does not fit in `head` ({})",
+            value::show_size(limits.target as u64),
+            value::show_size(limits.head as u64)
+        );
+        let remedy = "make `head` larger or `target` smaller";
+        let note = "the head is bounded here";
+        match (reader.entry("limits.target"), reader.entry("limits.head")) {
+            (Some(target), Some(head)) => {
+                let other = (head.key_spot, note);
+                reader.findings.conflict(Code::Contradiction, target.key_spot, other, cause, remedy);
+            }
+            (Some(only), None) | (None, Some(only)) => {
+                reader.findings.note(Code::Contradiction, only.key_spot, cause, remedy);
+            }
+            (None, None) => {}
+        }
+    }
+    limits
+}
+
+fn timeouts(reader: &mut Reader<'_>) -> Timeouts {
+    let mut timeouts = Timeouts::default();
+    reader.duration("timeouts.hello", &mut timeouts.hello);
+    reader.duration("timeouts.handshake", &mut timeouts.handshake);
+    reader.duration("timeouts.head", &mut timeouts.head);
+    reader.duration("timeouts.body", &mut timeouts.body);
+    reader.duration("timeouts.idle", &mut timeouts.idle);
+    reader.duration("timeouts.connect", &mut timeouts.connect);
+    reader.duration("timeouts.first_byte", &mut timeouts.first_byte);
+    reader.duration("timeouts.between_bytes", &mut timeouts.between_bytes);
+    reader.duration("timeouts.write", &mut timeouts.write);
+    reader.duration("timeouts.tunnel", &mut timeouts.tunnel);
+    reader.duration("timeouts.pool_idle", &mut timeouts.pool_idle);
+    reader.duration("timeouts.drain", &mut timeouts.drain);
+    timeouts
+}
+
+fn log(reader: &mut Reader<'_>) -> Log {
+    if let Some((text, spot)) = reader.text("log.format")
+        && text != "json"
+    {
+        reader.findings.note(Code::BadChoice, spot, format!("there is no format `{text}`"), "write \"json\"");
+    }
+    let access = match reader.text("log.access") {
+        None => AccessLog::default(),
+        Some(("off", _)) => AccessLog::Off,
+        Some(("stdout", _)) => AccessLog::Stdout,
+        Some((text, spot)) if text.contains('/') => match reader.path(text, spot) {
+            Some(path) => AccessLog::File(path),
+            None => AccessLog::default(),
+        },
+        Some((text, spot)) => {
+            // A word without a slash is more often a mistyped choice than a file in the current directory.
+            let remedy = match nearest(text, ["off", "stdout"].into_iter()) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => "write \"off\", \"stdout\" or a path with a `/`".to_owned(),
+            };
+            reader.findings.note(Code::BadChoice, spot, format!("`{text}` is not a place for lines"), remedy);
+            AccessLog::default()
+        }
+    };
+    Log { access }
+}
+
+fn email(reader: &mut Reader<'_>) -> Option<String> {
+    let (text, spot) = reader.text("email")?;
+    let plain = !text.chars().any(|c| c.is_whitespace() || c.is_control());
+    let parts = text.split_once('@').is_some_and(|(user, domain)| !user.is_empty() && domain.contains('.'));
+    if plain && parts {
+        return Some(text.to_owned());
+    }
+    let cause = format!("`{text}` is not an email address");
+    reader.findings.note(Code::BadChoice, spot, cause, "write one such as \"ops@example.com\"");
+    None
+}

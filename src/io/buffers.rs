@@ -1,0 +1,115 @@
+//! Buffers of one worker, last in, first out, so that the ones in use stay in the cache. A connection
+//! holds one only while bytes are in it or about to come.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::limits;
+
+/// Which size is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// One record, [`limits::RECEIVE_BUFFER`].
+    Record,
+    /// Many records, [`limits::BULK_BUFFER`], if one is to be had.
+    Bulk,
+}
+
+/// Capacity of a bulk buffer: its content as sealed records.
+pub const BULK_CAPACITY: usize = limits::BULK_BUFFER + 16 * 1024;
+
+/// A shared handle to the worker's free lists.
+#[derive(Clone, Debug, Default)]
+pub struct Buffers {
+    free: Rc<RefCell<Free>>,
+}
+
+#[derive(Debug, Default)]
+struct Free {
+    record: Vec<Vec<u8>>,
+    bulk: Vec<Vec<u8>>,
+    bulk_out: usize,
+}
+
+impl Buffers {
+    /// An empty buffer of the size wanted; of one record if no bulk buffer is left.
+    #[must_use]
+    pub fn get(&self, size: Size) -> Vec<u8> {
+        let mut free = self.free.borrow_mut();
+        if size == Size::Bulk && free.bulk_out < limits::BULK_BUFFERS_PER_WORKER {
+            free.bulk_out += 1;
+            return free.bulk.pop().unwrap_or_else(|| Vec::with_capacity(BULK_CAPACITY));
+        }
+        free.record.pop().unwrap_or_else(|| Vec::with_capacity(limits::RECEIVE_BUFFER))
+    }
+
+    /// Gives a buffer back. One of another size is freed.
+    pub fn put(&self, mut buffer: Vec<u8>) {
+        let mut free = self.free.borrow_mut();
+        let capacity = buffer.capacity();
+        buffer.clear();
+        if capacity >= BULK_CAPACITY {
+            free.bulk_out = free.bulk_out.saturating_sub(1);
+            if capacity == BULK_CAPACITY && free.bulk.len() < limits::BULK_BUFFERS_PER_WORKER / 8 {
+                free.bulk.push(buffer);
+            }
+        } else if capacity == limits::RECEIVE_BUFFER && free.record.len() < limits::FREE_BUFFERS_PER_WORKER {
+            free.record.push(buffer);
+        }
+    }
+
+    /// Watches a buffer of this capacity while an operation owns it.
+    #[must_use]
+    pub fn watch(&self, capacity: usize) -> Watch {
+        Watch { buffers: self.clone(), bulk: capacity >= BULK_CAPACITY }
+    }
+}
+
+/// Counts a bulk buffer as gone if the operation that owns it is dropped with it.
+#[derive(Debug)]
+pub struct Watch {
+    buffers: Buffers,
+    bulk: bool,
+}
+
+impl Watch {
+    /// The operation gave the buffer back.
+    pub fn over(mut self) {
+        self.bulk = false;
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if self.bulk {
+            let mut free = self.buffers.free.borrow_mut();
+            free.bulk_out = free.bulk_out.saturating_sub(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_used_again_newest_first() {
+        let buffers = Buffers::default();
+        let mut one = buffers.get(Size::Record);
+        one.extend_from_slice(b"secret");
+        let place = one.as_ptr();
+        buffers.put(one);
+        let again = buffers.get(Size::Record);
+        assert_eq!((again.as_ptr(), again.len()), (place, 0));
+    }
+
+    #[test]
+    fn bulk_buffers_are_bounded() {
+        let buffers = Buffers::default();
+        let all: Vec<_> = (0..limits::BULK_BUFFERS_PER_WORKER).map(|_| buffers.get(Size::Bulk)).collect();
+        assert!(all.iter().all(|buffer| buffer.capacity() >= BULK_CAPACITY));
+        assert!(buffers.get(Size::Bulk).capacity() < BULK_CAPACITY, "the next one is small");
+        all.into_iter().for_each(|buffer| buffers.put(buffer));
+        assert!(buffers.get(Size::Bulk).capacity() >= BULK_CAPACITY);
+    }
+}

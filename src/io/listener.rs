@@ -1,0 +1,73 @@
+//! Accepting: one task per listening socket. At a limit it pauses, says so once, and goes on by itself.
+
+use std::future::Future;
+use std::io;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use monoio::net::TcpListener;
+
+use super::connection;
+use super::sys::Socket;
+use super::worker::{Protocol, Worker, canonical, room};
+use crate::telemetry::metrics::Counter;
+
+/// How long accepting rests when the system is out of descriptors or memory.
+const REST: Duration = Duration::from_millis(50);
+
+/// Accepts until the worker drains.
+pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener, protocol: Protocol) {
+    let mut said = false;
+    loop {
+        if worker.is_full() && worker.draining().is_none() {
+            worker.counters.count(Counter::AcceptPaused);
+            say_once(&worker, &mut said, "the connection limit is reached");
+            room(&worker).await;
+        }
+        let Some(accepted) = next(&worker, &listener).await else { return };
+        match accepted {
+            Ok((stream, peer)) => {
+                worker.opened();
+                let socket = Socket::new(stream);
+                monoio::spawn(connection::serve(Rc::clone(&worker), socket, canonical(peer), protocol));
+            }
+            Err(error) if is_exhausted(&error) => {
+                worker.counters.count(Counter::AcceptPaused);
+                say_once(&worker, &mut said, &error.to_string());
+                monoio::time::sleep(REST).await;
+            }
+            // The client gave up before it was accepted.
+            Err(_) => {}
+        }
+    }
+}
+
+/// The next connection; `None` once draining has begun.
+async fn next(worker: &Worker, listener: &TcpListener) -> Option<Accepted> {
+    let mut accept = std::pin::pin!(listener.accept());
+    std::future::poll_fn(|cx| {
+        if worker.draining().is_some() {
+            return Poll::Ready(None);
+        }
+        let accepted = accept.as_mut().poll(cx).map(Some);
+        if accepted.is_pending() {
+            worker.wait_for_room(cx.waker());
+        }
+        accepted
+    })
+    .await
+}
+
+type Accepted = io::Result<(monoio::net::TcpStream, std::net::SocketAddr)>;
+
+fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
+fn say_once(worker: &Worker, said: &mut bool, why: &str) {
+    if !*said {
+        *said = true;
+        (worker.warn)(&format!("accepting pauses: {why}; existing connections go on"));
+    }
+}

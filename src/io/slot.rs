@@ -1,0 +1,118 @@
+//! One operation at a time on one direction of a socket, armed again in place: a connection allocates
+//! its two slots once, not a future per operation.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use monoio::buf::{IoBuf, IoBufMut};
+use pin_project_lite::pin_project;
+
+use super::buffers::{Buffers, Size};
+use super::sys::Socket;
+
+/// What a receive operation gives back: the result and the buffer, new bytes appended.
+pub(super) type Received = (io::Result<usize>, Vec<u8>);
+
+/// How a receive operation begins.
+pub(super) enum Receive {
+    /// Wait for readiness without a buffer, then take one of this size.
+    WhenReady(Size),
+    /// Append to this buffer at once.
+    Into(Vec<u8>),
+}
+
+/// A direction of a socket.
+pub(super) trait Slot<Order, Result> {
+    /// Begins an operation; nothing if one is under way.
+    fn arm(self: Pin<&mut Self>, order: Order);
+    /// Whether an operation is under way.
+    fn is_armed(&self) -> bool;
+    /// The result of the operation under way, if it is over.
+    fn poll_done(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result>;
+}
+
+/// The receiving direction.
+pub(super) type Reader = Pin<Box<dyn Slot<Receive, Received>>>;
+/// The sending direction: the buffer and how much of it was sent before.
+pub(super) type Writer = Pin<Box<dyn Slot<(Vec<u8>, usize), (io::Result<usize>, Vec<u8>)>>>;
+
+pin_project! {
+    struct Repeated<Make, Operation> {
+        make: Make,
+        #[pin]
+        operation: Option<Operation>,
+    }
+}
+
+impl<Make, Operation, Order> Slot<Order, Operation::Output> for Repeated<Make, Operation>
+where
+    Make: Fn(Order) -> Operation,
+    Operation: Future,
+{
+    fn arm(self: Pin<&mut Self>, order: Order) {
+        let mut this = self.project();
+        if this.operation.is_none() {
+            let operation = (this.make)(order);
+            this.operation.set(Some(operation));
+        }
+    }
+
+    fn is_armed(&self) -> bool {
+        self.operation.is_some()
+    }
+
+    fn poll_done(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Operation::Output> {
+        let mut this = self.project();
+        let Some(operation) = this.operation.as_mut().as_pin_mut() else { return Poll::Pending };
+        let result = std::task::ready!(operation.poll(cx));
+        this.operation.set(None);
+        Poll::Ready(result)
+    }
+}
+
+/// The receiving direction of `socket`.
+pub(super) fn reader(socket: Socket, buffers: Buffers) -> Reader {
+    Box::pin(Repeated {
+        make: move |order| receive(socket.clone(), buffers.clone(), order),
+        operation: None,
+    })
+}
+
+async fn receive(socket: Socket, buffers: Buffers, order: Receive) -> Received {
+    let buffer = match order {
+        Receive::Into(buffer) => buffer,
+        Receive::WhenReady(size) => {
+            if let Err(error) = socket.readable().await {
+                return (Err(error), Vec::new());
+            }
+            buffers.get(size)
+        }
+    };
+    let (begin, end) = (buffer.len(), buffer.capacity());
+    let watch = buffers.watch(end);
+    let (result, slice) = socket.read(buffer.slice_mut(begin..end)).await;
+    watch.over();
+    (result, slice.into_inner())
+}
+
+/// The sending direction of `socket`.
+pub(super) fn writer(socket: Socket, buffers: Buffers) -> Writer {
+    Box::pin(Repeated {
+        make: move |(buffer, sent)| send(socket.clone(), buffers.clone(), buffer, sent),
+        operation: None,
+    })
+}
+
+async fn send(
+    socket: Socket,
+    buffers: Buffers,
+    buffer: Vec<u8>,
+    sent: usize,
+) -> (io::Result<usize>, Vec<u8>) {
+    let watch = buffers.watch(buffer.capacity());
+    let (result, slice) = socket.write(buffer.slice(sent..)).await;
+    watch.over();
+    (result, slice.into_inner())
+}

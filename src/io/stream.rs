@@ -1,0 +1,443 @@
+//! One end of a proxied connection, towards a client or an app, plain or TLS: bytes are opened in the
+//! buffer that they came in and sealed in the buffer that they leave from.
+//!
+//! ```text
+//!  input:  | finished with | plaintext | … | records not opened yet | free |
+//!                          plain.start..plain.end   cipher..len
+//! ```
+
+use std::io;
+use std::ops::Range;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::buffers::{BULK_CAPACITY, Buffers, Size};
+use super::slot::{self, Reader, Receive, Writer};
+use super::sys::Socket;
+use crate::limits;
+use crate::tls::record::{Opened, RecordError, RecordStart, Records};
+
+/// Plaintext of the first records of a response: one TCP segment, so that the first bytes can be used
+/// before the next segment arrives.
+const FIRST_RECORDS: usize = 1350;
+/// Bytes after which records are full.
+const SHORT_RECORDS_UNTIL: usize = 4 * FIRST_RECORDS;
+/// After so long without a byte sent the congestion window may have shrunk, and records begin short again.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// How the receiving direction ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadEnd {
+    /// TLS close_notify: the peer sends no more and may still read (RFC 8446 §6.1).
+    CloseNotify,
+    /// FIN. On TLS without close_notify this is a truncation.
+    Fin,
+    /// Reset or another error of the network.
+    Reset,
+    /// A record that cannot be accepted; the alert is in the outgoing bytes.
+    Broken(RecordError),
+}
+
+/// See the module.
+pub struct Stream {
+    socket: Socket,
+    buffers: Buffers,
+    reader: Reader,
+    writer: Writer,
+    records: Option<Box<Records>>,
+    input: Vec<u8>,
+    plain: Range<usize>,
+    cipher: usize,
+    read_end: Option<ReadEnd>,
+    fin: bool,
+    /// Whether the last read filled its buffer, so that more is likely to be there.
+    eager: bool,
+    bulk: bool,
+    out: Vec<u8>,
+    sending: usize,
+    record: Option<(RecordStart, usize)>,
+    recent: usize,
+    last_send: Option<Instant>,
+    write_failed: bool,
+    sent_total: u64,
+    /// What the peer's TCP had acknowledged when the connection was new (its SYN).
+    acknowledged_at_start: Option<u64>,
+}
+
+impl Stream {
+    /// Over a connected socket, plain for now.
+    #[must_use]
+    pub fn new(socket: Socket, buffers: Buffers) -> Self {
+        Self {
+            reader: slot::reader(socket.clone(), buffers.clone()),
+            writer: slot::writer(socket.clone(), buffers.clone()),
+            socket,
+            buffers,
+            records: None,
+            input: Vec::new(),
+            plain: 0..0,
+            cipher: 0,
+            read_end: None,
+            fin: false,
+            eager: false,
+            bulk: false,
+            out: Vec::new(),
+            sending: 0,
+            record: None,
+            recent: 0,
+            last_send: None,
+            write_failed: false,
+            sent_total: 0,
+            acknowledged_at_start: None,
+        }
+    }
+
+    /// Remembers where the peer's acknowledgements begin; for connections to apps.
+    pub fn note_acknowledged(&mut self) {
+        self.acknowledged_at_start = self.socket.bytes_acknowledged();
+    }
+
+    /// What the peer's TCP acknowledges once it has everything sent so far; `None` if that cannot be
+    /// known.
+    #[must_use]
+    pub fn acknowledged_if_all_is(&self) -> Option<u64> {
+        self.acknowledged_at_start.map(|start| start + self.sent_total)
+    }
+
+    /// Throws away what was received.
+    pub fn discard_received(&mut self) {
+        self.cipher = self.input.len();
+        self.plain = self.cipher..self.cipher;
+        self.consume(0);
+    }
+
+    /// The socket.
+    #[must_use]
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Whether it is a TLS session.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.records.is_some()
+    }
+
+    /// From here on what comes in is TLS records, beginning with the bytes that are unread.
+    pub fn protect(&mut self, records: Records) {
+        self.records = Some(Box::new(records));
+        self.cipher = self.plain.start;
+        self.plain = self.cipher..self.cipher;
+        self.open_records();
+    }
+
+    /// Received bytes that can be read: plaintext.
+    #[must_use]
+    pub fn received(&self) -> &[u8] {
+        self.input.get(self.plain.clone()).unwrap_or_default()
+    }
+
+    /// The same, for reading in place.
+    pub fn received_mut(&mut self) -> &mut [u8] {
+        self.input.get_mut(self.plain.clone()).unwrap_or_default()
+    }
+
+    /// The first `n` received bytes are finished with.
+    pub fn consume(&mut self, n: usize) {
+        debug_assert!(n <= self.plain.len(), "no more than there is");
+        self.plain.start = (self.plain.start + n).min(self.plain.end);
+        if self.records.is_none() {
+            self.cipher = self.plain.end;
+        }
+        if self.plain.is_empty() && self.cipher == self.input.len() && self.input.capacity() > 0 {
+            self.buffers.put(std::mem::take(&mut self.input));
+            self.plain = 0..0;
+            self.cipher = 0;
+        }
+    }
+
+    /// How receiving ended, once everything received before was read.
+    #[must_use]
+    pub fn read_end(&self) -> Option<ReadEnd> {
+        self.read_end
+    }
+
+    /// Whether FIN or a reset has come, even if close_notify came first.
+    #[must_use]
+    pub fn is_fin(&self) -> bool {
+        self.fin
+    }
+
+    /// Whether sending has failed for good.
+    #[must_use]
+    pub fn is_write_failed(&self) -> bool {
+        self.write_failed
+    }
+
+    /// Long bodies are under way: read and send in large pieces.
+    pub fn set_bulk(&mut self, bulk: bool) {
+        self.bulk = bulk;
+    }
+
+    /// Begins to receive, unless an operation is under way or the end has come. Says whether it did.
+    pub fn want_read(&mut self) -> bool {
+        if self.fin || self.reader.is_armed() || matches!(self.read_end, Some(ReadEnd::Broken(_))) {
+            return false;
+        }
+        let size = if self.bulk { Size::Bulk } else { Size::Record };
+        let order = if self.input.is_empty() && !self.eager {
+            Receive::WhenReady(size)
+        } else if self.input.is_empty() {
+            Receive::Into(self.buffers.get(size))
+        } else {
+            Receive::Into(self.make_room())
+        };
+        self.reader.as_mut().arm(order);
+        true
+    }
+
+    /// Moves what is left to the front of a buffer that has room for a whole record behind it.
+    fn make_room(&mut self) -> Vec<u8> {
+        let plain = self.plain.len();
+        self.input.copy_within(self.plain.clone(), 0);
+        let rest = self.cipher.max(self.plain.end)..self.input.len();
+        let end = plain + rest.len();
+        self.input.copy_within(rest, plain);
+        self.input.truncate(end);
+        self.plain = 0..plain;
+        self.cipher = plain;
+        let mut input = std::mem::take(&mut self.input);
+        if self.bulk && input.capacity() < BULK_CAPACITY {
+            let mut larger = self.buffers.get(Size::Bulk);
+            larger.extend_from_slice(&input);
+            self.buffers.put(std::mem::replace(&mut input, larger));
+        } else if input.capacity() - input.len() < limits::RECEIVE_BUFFER / 2 {
+            // A head that is longer than one record; bounded by the limits of the parser above.
+            let mut larger = Vec::with_capacity(input.len() + limits::RECEIVE_BUFFER);
+            larger.extend_from_slice(&input);
+            self.buffers.put(input);
+            input = larger;
+        }
+        input
+    }
+
+    /// Looks whether operations are over. Returns `(received, sent)`: whether something was received (or
+    /// receiving ended), and how many bytes were sent.
+    pub fn poll(&mut self, cx: &mut Context<'_>, now: Instant) -> (bool, Option<usize>) {
+        let received = match self.reader.as_mut().poll_done(cx) {
+            Poll::Ready((result, buffer)) => {
+                self.finish_read(result, buffer);
+                true
+            }
+            Poll::Pending => false,
+        };
+        let sent = match self.writer.as_mut().poll_done(cx) {
+            Poll::Ready((result, buffer)) => Some(self.finish_write(result, buffer, now)),
+            Poll::Pending => None,
+        };
+        (received, sent)
+    }
+
+    fn finish_read(&mut self, result: io::Result<usize>, buffer: Vec<u8>) {
+        let full = buffer.len() == buffer.capacity();
+        self.input = buffer;
+        match result {
+            Ok(0) => self.ended(ReadEnd::Fin),
+            Ok(_) => self.eager = full,
+            Err(_) => self.ended(ReadEnd::Reset),
+        }
+        self.open_records();
+    }
+
+    fn ended(&mut self, end: ReadEnd) {
+        self.fin = true;
+        self.eager = false;
+        if self.read_end.is_none() || end == ReadEnd::Reset {
+            self.read_end = Some(end);
+        }
+        if self.input.is_empty() {
+            self.buffers.put(std::mem::take(&mut self.input));
+        }
+    }
+
+    /// Opens every whole record; their plaintext is moved together.
+    fn open_records(&mut self) {
+        let Some(records) = self.records.as_mut() else {
+            self.plain.end = self.input.len();
+            self.cipher = self.input.len();
+            return;
+        };
+        while let Some(rest) = self.input.get_mut(self.cipher..) {
+            match records.open(rest) {
+                Ok(Opened::Partial { .. }) => break,
+                Ok(Opened::Data { plaintext, used }) => {
+                    let place = self.cipher + plaintext.start..self.cipher + plaintext.end;
+                    self.cipher += used;
+                    if self.plain.is_empty() {
+                        self.plain = place;
+                    } else {
+                        let length = place.len();
+                        self.input.copy_within(place, self.plain.end);
+                        self.plain.end += length;
+                    }
+                }
+                Ok(Opened::Control { used }) => self.cipher += used,
+                Ok(Opened::CloseNotify { used }) => {
+                    self.cipher += used;
+                    if self.read_end != Some(ReadEnd::Reset) {
+                        self.read_end = Some(ReadEnd::CloseNotify);
+                    }
+                    break;
+                }
+                Err(error) => {
+                    self.read_end = Some(ReadEnd::Broken(error));
+                    if let Some(alert) = error.alert() {
+                        self.end_record();
+                        if let Some(records) = self.records.as_mut() {
+                            records.fatal_alert(alert, &mut self.out);
+                        }
+                    }
+                    self.cipher = self.input.len();
+                    break;
+                }
+            }
+        }
+        // Gives the buffer back if everything in it is read.
+        self.consume(0);
+    }
+
+    /// Whether a pooled connection is as it should be: open, and nothing unread in it.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.read_end.is_none()
+            && !self.fin
+            && !self.write_failed
+            && self.received().is_empty()
+            && self.cipher == self.input.len()
+            && !self.wants_write()
+    }
+
+    /// Appends bytes to send.
+    pub fn push(&mut self, mut bytes: &[u8], now: Instant) {
+        if self.out.capacity() == 0 {
+            self.out = self.buffers.get(if self.bulk { Size::Bulk } else { Size::Record });
+        }
+        let Some(records) = self.records.as_mut() else {
+            return self.out.extend_from_slice(bytes);
+        };
+        if self.last_send.is_none_or(|last| now.saturating_duration_since(last) > QUIET) {
+            self.recent = 0;
+        }
+        while !bytes.is_empty() {
+            let size =
+                if self.recent < SHORT_RECORDS_UNTIL { FIRST_RECORDS } else { limits::RECORD_PLAINTEXT };
+            let (start, filled) = match self.record.take() {
+                Some(record) => record,
+                None => (records.begin(&mut self.out), 0),
+            };
+            let piece = bytes.len().min(size.saturating_sub(filled));
+            let (now_bytes, later) = bytes.split_at_checked(piece).unwrap_or((bytes, &[]));
+            self.out.extend_from_slice(now_bytes);
+            bytes = later;
+            self.recent += piece;
+            if filled + piece >= size {
+                self.write_failed |= records.commit(start, &mut self.out).is_err();
+            } else {
+                self.record = Some((start, filled + piece));
+            }
+        }
+        self.last_send = Some(now);
+    }
+
+    fn end_record(&mut self) {
+        if let (Some((start, _)), Some(records)) = (self.record.take(), self.records.as_mut()) {
+            self.write_failed |= records.commit(start, &mut self.out).is_err();
+        }
+    }
+
+    /// Appends bytes that are records already (a handshake's).
+    pub fn push_raw(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
+    /// The outgoing bytes, for a handshake to append to.
+    pub fn out_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.out
+    }
+
+    /// Both buffers at once, for a handshake: unread input and outgoing bytes.
+    pub fn handshake_buffers(&mut self) -> (&mut [u8], &mut Vec<u8>) {
+        (self.input.get_mut(self.plain.clone()).unwrap_or_default(), &mut self.out)
+    }
+
+    /// Says in TLS that nothing follows.
+    pub fn close_notify(&mut self) {
+        self.end_record();
+        if let Some(records) = self.records.as_mut() {
+            records.close_notify(&mut self.out);
+        }
+    }
+
+    /// Bytes not yet handed to the kernel, apart from those being sent.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Whether something waits to be sent or is being sent.
+    #[must_use]
+    pub fn wants_write(&self) -> bool {
+        !self.out.is_empty() || self.writer.is_armed()
+    }
+
+    /// Begins to send what is queued, unless something is being sent. Says whether it did.
+    pub fn flush(&mut self) -> bool {
+        self.end_record();
+        if let Some(records) = self.records.as_mut() {
+            if records.wants_reply() {
+                records.take_replies(&mut self.out);
+            }
+        }
+        if self.out.is_empty() || self.writer.is_armed() {
+            return false;
+        }
+        if self.write_failed {
+            self.out.clear();
+            return false;
+        }
+        let out = std::mem::take(&mut self.out);
+        self.sending = 0;
+        self.writer.as_mut().arm((out, 0));
+        true
+    }
+
+    fn finish_write(&mut self, result: io::Result<usize>, buffer: Vec<u8>, now: Instant) -> usize {
+        self.last_send = Some(now);
+        match result {
+            Ok(n) if n > 0 => {
+                self.sending += n;
+                self.sent_total += n as u64;
+                if self.sending < buffer.len() {
+                    self.writer.as_mut().arm((buffer, self.sending));
+                } else {
+                    self.buffers.put(buffer);
+                }
+                n
+            }
+            _ => {
+                self.write_failed = true;
+                self.buffers.put(buffer);
+                self.out.clear();
+                self.record = None;
+                0
+            }
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.buffers.put(std::mem::take(&mut self.input));
+        self.buffers.put(std::mem::take(&mut self.out));
+    }
+}

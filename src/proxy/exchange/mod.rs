@@ -1,0 +1,511 @@
+//! The life of one request, from the first byte of its head to the last byte of its answer.
+//!
+//! ```text
+//!  upload:    Head ──> Body ──> Done            download:  Idle ──> Head ──> Body ──> Done
+//!               │        └────> Discard ──> Done             │        └──> Tunnel
+//!               └─> (refused: Done or Discard)               └─> (answered by ourselves: Done)
+//!  link:      None ──> Wanted ──> Open ──> Closed
+//!                        ^──────────┘ (replay)
+//! ```
+//!
+//! Bytes and events go in through the `receive_*`, `connected`, `*_closed` and `expired` verbs; bytes come
+//! out of [`Exchange::upstream_out`], [`Exchange::client_out`] and the spans of a [`ResponseStep`], actions
+//! out of [`Exchange::next_action`]. It does no I/O and reads no clock.
+
+mod failure;
+mod request;
+mod response;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::time::{Duration, Instant};
+
+use crate::config::model::{Model, Timeouts};
+use crate::http::head::{RequestHead, ResponseHead, Version};
+use crate::http::method::Method;
+use crate::http1::body::BodyReader;
+use crate::http1::framing::Framing;
+use crate::http1::head::HeadReader;
+use crate::limits;
+use crate::proxy::outcome::{ConnectionFacts, Outcome};
+use crate::proxy::retry::Replay;
+use crate::proxy::rewrite::Delivery;
+use crate::proxy::route::Table;
+use crate::tls::certs::Entry;
+use crate::upstream::group::{EndpointId, GroupId};
+use crate::wire::Span;
+use crate::wire::budget::Budget;
+
+pub use failure::ConnectFailure;
+
+/// What every verb needs to know of the world.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The configuration that this request was begun under.
+    pub model: &'a Model,
+    /// Its routes.
+    pub table: &'a Table,
+    /// The client's connection.
+    pub facts: &'a ConnectionFacts,
+    /// What its TLS session was chosen for; `None` on plain connections.
+    pub entry: Option<&'a Entry>,
+    /// Port of the HTTPS listener, for redirects.
+    pub https_port: u16,
+    /// Whether the worker is draining.
+    pub draining: bool,
+    /// Current time.
+    pub now: Instant,
+    /// Current date (IMF-fixdate).
+    pub date: &'a [u8],
+}
+
+/// What the engine has to do for the exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Get a connection to an endpoint of `group`, not to `avoid` if there is another; an idle one
+    /// only unless `fresh`. Answer with `connected` or `connect_failed`.
+    Acquire {
+        /// Where to.
+        group: GroupId,
+        /// The endpoint that has just failed.
+        avoid: Option<EndpointId>,
+        /// Whether it must be a new connection.
+        fresh: bool,
+    },
+    /// The upstream connection is done with. `keep`: it may serve another request, provided that
+    /// nothing unread is in it; `timeout` is what it announced (seconds).
+    Release {
+        /// Whether it may be used again.
+        keep: bool,
+        /// `Keep-Alive: timeout=`.
+        timeout: Option<u32>,
+    },
+    /// Close the sending half towards the app, once everything is sent.
+    ShutdownUpstream,
+    /// The exchange is over once everything is sent to the client.
+    Finish(Finish),
+}
+
+/// What becomes of the client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// It waits for the next request.
+    KeepAlive,
+    /// It is closed in order: the answer was whole.
+    Close,
+    /// It is cut, so that the client sees that the answer is not whole.
+    Abort,
+}
+
+/// How the client's side ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientEnd {
+    /// It will send no more but still reads (TLS close_notify, or FIN on a plain connection).
+    HalfClosed,
+    /// It is gone.
+    Gone,
+}
+
+/// One step through upstream bytes: `used` bytes are finished with; what is to be sent to the client is
+/// `client_out`, then the bytes of `data`, then the end of the chunk if `ends_chunk`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ResponseStep {
+    /// Bytes of the input finished with.
+    pub used: usize,
+    /// Body bytes, within the input.
+    pub data: Span,
+    /// Whether CRLF follows.
+    pub ends_chunk: bool,
+}
+
+/// Which wait has lasted too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timer {
+    /// Between requests.
+    Idle,
+    /// A head that does not end.
+    Head,
+    /// A request body that does not go on.
+    Body,
+    /// Connecting.
+    Connect,
+    /// No response.
+    FirstByte,
+    /// A response that does not go on, or an app that does not read.
+    BetweenBytes,
+    /// A client that does not read.
+    Write,
+    /// A tunnel in which nobody speaks.
+    Tunnel,
+}
+
+/// Which direction waits for its peer to take bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Blocked {
+    /// The client.
+    pub client: bool,
+    /// The app.
+    pub upstream: bool,
+}
+
+/// Progress of the request.
+#[derive(Debug)]
+enum Upload {
+    Head,
+    Body(BodyReader),
+    /// Read and thrown away, at most so many bytes, so that the connection can go on.
+    Discard(BodyReader, u64),
+    Done,
+    Tunnel,
+}
+
+/// Progress of the response.
+#[derive(Debug)]
+enum Download {
+    Idle,
+    Head,
+    Body(BodyReader),
+    Done,
+    Tunnel,
+}
+
+/// The connection to the app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    None,
+    Wanted,
+    Open { endpoint: EndpointId, reused: bool },
+    Closed,
+}
+
+/// Moments from which waits are measured.
+#[derive(Debug)]
+struct Since {
+    client_read: Instant,
+    client_write: Instant,
+    head: Option<Instant>,
+    dial: Instant,
+    upstream_read: Instant,
+    upstream_write: Instant,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Exchange {
+    outcome: Outcome,
+    upload: Upload,
+    download: Download,
+    link: Link,
+    since: Since,
+    request_reader: HeadReader,
+    response_reader: HeadReader,
+    request_head: RequestHead,
+    response_head: ResponseHead,
+    method: Method,
+    version: Version,
+    framing: Framing,
+    group: Option<GroupId>,
+    demo: bool,
+    keep_alive: bool,
+    upgrade_offered: bool,
+    delivery: Delivery,
+    /// Whether a final response head was handed out.
+    answered: bool,
+    response_keep_alive: bool,
+    response_timeout: Option<u32>,
+    interim: Budget,
+    replay: Replay,
+    body_bytes: u64,
+    upstream_out: Vec<u8>,
+    client_out: Vec<u8>,
+    host: Vec<u8>,
+    path: Vec<u8>,
+    acquire: Option<Action>,
+    release: Option<Action>,
+    shutdown: bool,
+    finish: Option<Finish>,
+}
+
+impl Exchange {
+    /// Waits for a request from `now` on.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        let since = Since {
+            client_read: now,
+            client_write: now,
+            head: None,
+            dial: now,
+            upstream_read: now,
+            upstream_write: now,
+        };
+        Self {
+            outcome: Outcome::new(now),
+            upload: Upload::Head,
+            download: Download::Idle,
+            link: Link::None,
+            since,
+            request_reader: HeadReader::default(),
+            response_reader: HeadReader::default(),
+            request_head: RequestHead::default(),
+            response_head: ResponseHead::default(),
+            method: Method::Get,
+            version: Version::Http11,
+            framing: Framing::None,
+            group: None,
+            demo: false,
+            keep_alive: false,
+            upgrade_offered: false,
+            delivery: NO_DELIVERY,
+            answered: false,
+            response_keep_alive: false,
+            response_timeout: None,
+            interim: Budget::new(limits::INTERIM_RESPONSES),
+            replay: Replay::default(),
+            body_bytes: 0,
+            upstream_out: Vec::new(),
+            client_out: Vec::new(),
+            host: Vec::new(),
+            path: Vec::new(),
+            acquire: None,
+            release: None,
+            shutdown: false,
+            finish: None,
+        }
+    }
+
+    /// For the next request on the same connection; keeps the memory.
+    pub fn reset(&mut self, now: Instant) {
+        self.outcome.reset(now);
+        self.upload = Upload::Head;
+        self.download = Download::Idle;
+        self.link = Link::None;
+        self.since.client_read = now;
+        self.since.client_write = now;
+        self.since.head = None;
+        self.request_reader = HeadReader::default();
+        self.response_reader = HeadReader::default();
+        self.method = Method::Get;
+        self.version = Version::Http11;
+        self.framing = Framing::None;
+        self.group = None;
+        self.demo = false;
+        self.keep_alive = false;
+        self.upgrade_offered = false;
+        self.delivery = NO_DELIVERY;
+        self.answered = false;
+        self.response_keep_alive = false;
+        self.response_timeout = None;
+        self.interim = Budget::new(limits::INTERIM_RESPONSES);
+        self.replay.reset();
+        self.body_bytes = 0;
+        self.upstream_out.clear();
+        self.client_out.clear();
+        self.acquire = None;
+        self.release = None;
+        self.shutdown = false;
+        self.finish = None;
+    }
+
+    /// What is known of the request, for counters and the log.
+    #[must_use]
+    pub fn outcome(&self) -> &Outcome {
+        &self.outcome
+    }
+
+    /// Whether not a byte of a request has come yet.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        matches!(self.upload, Upload::Head) && self.since.head.is_none() && self.finish.is_none()
+    }
+
+    /// Whether a request head is being awaited.
+    #[must_use]
+    pub fn awaits_head(&self) -> bool {
+        matches!(self.upload, Upload::Head) && self.finish.is_none()
+    }
+
+    /// Whether this is a tunnel now.
+    #[must_use]
+    pub fn is_tunnel(&self) -> bool {
+        matches!(self.download, Download::Tunnel)
+    }
+
+    /// Bytes to send to the app.
+    pub fn upstream_out(&mut self) -> &mut Vec<u8> {
+        &mut self.upstream_out
+    }
+
+    /// Bytes to send to the client, before the data of the step that made them.
+    pub fn client_out(&mut self) -> &mut Vec<u8> {
+        &mut self.client_out
+    }
+
+    /// Whether client bytes can be taken now. `false` is back-pressure.
+    #[must_use]
+    pub fn wants_request(&self) -> bool {
+        let room = self.upstream_out.len() < limits::REPLAY_BYTES;
+        match self.upload {
+            Upload::Head => self.finish.is_none(),
+            Upload::Body(_) => room,
+            Upload::Discard(..) => true,
+            Upload::Tunnel => room && !self.shutdown,
+            Upload::Done => false,
+        }
+    }
+
+    /// Whether upstream bytes can be taken now.
+    #[must_use]
+    pub fn wants_response(&self) -> bool {
+        matches!(self.download, Download::Head | Download::Body(_) | Download::Tunnel)
+    }
+
+    /// Body bytes of the response that are still to come, if its length is known.
+    #[must_use]
+    pub fn response_left(&self) -> Option<u64> {
+        match &self.download {
+            Download::Body(reader) => reader.remaining_length(),
+            _ => None,
+        }
+    }
+
+    /// The next thing to do.
+    pub fn next_action(&mut self) -> Option<Action> {
+        if let Some(release) = self.release.take() {
+            return Some(release);
+        }
+        if let Some(acquire) = self.acquire.take() {
+            return Some(acquire);
+        }
+        if self.shutdown && self.upstream_out.is_empty() && matches!(self.upload, Upload::Tunnel) {
+            self.upload = Upload::Done;
+            return Some(Action::ShutdownUpstream);
+        }
+        self.finish.map(Action::Finish)
+    }
+
+    /// A connection to `endpoint` is there.
+    pub fn connected(&mut self, cx: &Context<'_>, endpoint: EndpointId, reused: bool) {
+        debug_assert!(self.link == Link::Wanted, "a connection that nobody asked for");
+        self.link = Link::Open { endpoint, reused };
+        self.outcome.endpoint = Some(endpoint);
+        self.outcome.connected = Some(cx.now);
+        self.download = Download::Head;
+        self.since.upstream_read = cx.now;
+        self.since.upstream_write = cx.now;
+    }
+
+    /// Whether a byte of a request has come.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.since.head.is_some()
+    }
+
+    /// Bytes of the response were queued for the client.
+    pub fn client_pushes(&mut self, bytes: usize) {
+        self.outcome.bytes_out += bytes as u64;
+    }
+
+    /// The client took bytes.
+    pub fn client_wrote(&mut self, now: Instant) {
+        self.since.client_write = now;
+    }
+
+    /// The app took bytes.
+    pub fn upstream_wrote(&mut self, now: Instant) {
+        self.since.upstream_write = now;
+        if matches!(self.download, Download::Head) {
+            // The time to the first byte runs from the last byte of the request.
+            self.since.upstream_read = now;
+        }
+    }
+
+    /// Bytes are waiting for the client from `now` on.
+    pub fn client_write_begins(&mut self, now: Instant) {
+        self.since.client_write = now;
+    }
+
+    /// Bytes are waiting for the app from `now` on.
+    pub fn upstream_write_begins(&mut self, now: Instant) {
+        self.since.upstream_write = now;
+    }
+
+    /// Whether much of a request body is still to come.
+    #[must_use]
+    pub fn upload_is_long(&self) -> bool {
+        match &self.upload {
+            Upload::Body(reader) => {
+                reader.remaining_length().is_none_or(|left| left > limits::BULK_THRESHOLD)
+            }
+            _ => false,
+        }
+    }
+
+    /// When the current wait is over, and which one it is.
+    #[must_use]
+    pub fn deadline(&self, timeouts: &Timeouts, blocked: Blocked) -> Option<(Instant, Timer)> {
+        let since = &self.since;
+        let mut first: Option<(Instant, Timer)> = None;
+        let mut wait = |from: Instant, limit: Duration, timer: Timer| {
+            let at = from + limit;
+            if first.is_none_or(|(earliest, _)| at < earliest) {
+                first = Some((at, timer));
+            }
+        };
+        if blocked.client {
+            wait(since.client_write, timeouts.write, Timer::Write);
+        }
+        if blocked.upstream {
+            wait(since.upstream_write, timeouts.between_bytes, Timer::BetweenBytes);
+        }
+        match (&self.upload, since.head) {
+            (Upload::Head, None) => wait(since.client_read, timeouts.idle, Timer::Idle),
+            (Upload::Head, Some(begun)) => wait(begun, timeouts.head, Timer::Head),
+            (Upload::Body(_), _) if !blocked.upstream && self.link != Link::Wanted => {
+                wait(since.client_read.max(since.upstream_write), timeouts.body, Timer::Body);
+            }
+            (Upload::Discard(..), _) => wait(since.client_read, timeouts.body, Timer::Body),
+            _ => {}
+        }
+        match self.download {
+            Download::Idle if self.link == Link::Wanted => wait(since.dial, timeouts.connect, Timer::Connect),
+            Download::Head if !blocked.upstream && !matches!(self.upload, Upload::Body(_)) => {
+                wait(since.upstream_read, timeouts.first_byte, Timer::FirstByte);
+            }
+            Download::Body(_) if !blocked.client => {
+                wait(since.upstream_read, timeouts.between_bytes, Timer::BetweenBytes);
+            }
+            Download::Tunnel => {
+                wait(since.upstream_read.max(since.client_read), timeouts.tunnel, Timer::Tunnel);
+            }
+            _ => {}
+        }
+        first
+    }
+
+    /// Everything of this answer was handed out.
+    fn finish(&mut self, finish: Finish) {
+        // A cut connection stays cut.
+        if self.finish != Some(Finish::Abort) {
+            self.finish = Some(finish);
+        }
+    }
+
+    /// Gives the upstream connection back, if there is one, and stops waiting for one.
+    fn release(&mut self, keep: bool) {
+        if matches!(self.link, Link::Open { .. } | Link::Wanted) {
+            self.release = Some(Action::Release { keep, timeout: self.response_timeout });
+            self.link = Link::Closed;
+        }
+        self.acquire = None;
+        self.upstream_out.clear();
+    }
+
+    fn is_idempotent(&self) -> bool {
+        self.method.is_idempotent()
+    }
+}
+
+const NO_DELIVERY: Delivery =
+    Delivery { framing: Framing::None, keep_alive: false, version: Version::Http11 };

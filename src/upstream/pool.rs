@@ -1,0 +1,204 @@
+//! Idle upstream connections of one worker: last in, first out, so that few stay warm and the rest age
+//! out. How long an app keeps idle connections is not known at first; [`Patience`] learns it.
+
+use std::time::{Duration, Instant};
+
+use super::group::EndpointId;
+
+/// How long an idle connection to one endpoint may be used again.
+///
+/// Starts at the configured guess. An announced `Keep-Alive: timeout=` sets it, less a margin; a
+/// close seen earlier than expected lowers it; it never grows past what the app announced.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    limit: Duration,
+}
+
+/// Time that a request may be under way while the app's own timer runs out.
+const MARGIN: Duration = Duration::from_millis(500);
+/// Below this, keeping connections costs more races than it saves connects.
+const SHORTEST: Duration = Duration::from_millis(50);
+
+impl Patience {
+    /// The first guess.
+    #[must_use]
+    pub fn new(limit: Duration) -> Self {
+        Self { limit }
+    }
+
+    /// How long a connection may have been idle to be used.
+    #[must_use]
+    pub fn limit(self) -> Duration {
+        self.limit
+    }
+
+    /// The app announced `Keep-Alive: timeout=seconds`.
+    pub fn announced(&mut self, seconds: u32) {
+        let announced = Duration::from_secs(u64::from(seconds));
+        self.limit = announced.saturating_sub(MARGIN).max(announced / 2);
+    }
+
+    /// The app closed a connection that had been idle for `idle`.
+    pub fn closed_after(&mut self, idle: Duration) {
+        if idle < self.limit + MARGIN {
+            self.limit = self.limit.min((idle * 3 / 4).max(SHORTEST));
+        }
+    }
+}
+
+/// Idle connections of all endpoints.
+#[derive(Debug)]
+pub struct Pool<T> {
+    endpoints: Vec<Shelf<T>>,
+    per_endpoint: usize,
+}
+
+#[derive(Debug)]
+struct Shelf<T> {
+    idle: Vec<Idle<T>>,
+    patience: Patience,
+}
+
+#[derive(Debug)]
+struct Idle<T> {
+    connection: T,
+    since: Instant,
+}
+
+impl<T> Pool<T> {
+    /// An empty pool for `endpoints` endpoints, `per_endpoint` idle connections each, idle for `guess`.
+    #[must_use]
+    pub fn new(endpoints: usize, per_endpoint: usize, guess: Duration) -> Self {
+        let shelf = || Shelf { idle: Vec::new(), patience: Patience::new(guess) };
+        Self { endpoints: (0..endpoints).map(|_| shelf()).collect(), per_endpoint }
+    }
+
+    /// The most recently used connection to `endpoint` that has not been idle for too long; those that
+    /// have are dropped.
+    pub fn take(&mut self, endpoint: EndpointId, now: Instant) -> Option<T> {
+        let shelf = self.endpoints.get_mut(endpoint.0 as usize)?;
+        let idle = shelf.idle.pop()?;
+        if now.saturating_duration_since(idle.since) < shelf.patience.limit() {
+            return Some(idle.connection);
+        }
+        // Last in, first out: if the newest is too old, all are.
+        shelf.idle.clear();
+        None
+    }
+
+    /// Keeps `connection` for later; gives it back if the shelf is full.
+    pub fn put(&mut self, endpoint: EndpointId, connection: T, now: Instant) -> Option<T> {
+        let Some(shelf) = self.endpoints.get_mut(endpoint.0 as usize) else { return Some(connection) };
+        if shelf.idle.len() >= self.per_endpoint {
+            return Some(connection);
+        }
+        shelf.idle.push(Idle { connection, since: now });
+        None
+    }
+
+    /// The app announced how long it keeps idle connections.
+    pub fn announced(&mut self, endpoint: EndpointId, seconds: u32) {
+        if let Some(shelf) = self.endpoints.get_mut(endpoint.0 as usize) {
+            shelf.patience.announced(seconds);
+        }
+    }
+
+    /// Drops connections idle for too long and those that `dead` says were closed by the app (which
+    /// teaches how long it waits). Returns how many are left.
+    pub fn sweep(&mut self, now: Instant, mut dead: impl FnMut(&mut T) -> bool) -> usize {
+        let mut left = 0;
+        for shelf in &mut self.endpoints {
+            let patience = &mut shelf.patience;
+            shelf.idle.retain_mut(|idle| {
+                let age = now.saturating_duration_since(idle.since);
+                if dead(&mut idle.connection) {
+                    patience.closed_after(age);
+                    return false;
+                }
+                age < patience.limit()
+            });
+            left += shelf.idle.len();
+        }
+        left
+    }
+
+    /// Connections kept now.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.endpoints.iter().map(|shelf| shelf.idle.len()).sum()
+    }
+
+    /// Whether none is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Drops all.
+    pub fn clear(&mut self) {
+        for shelf in &mut self.endpoints {
+            shelf.idle.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: EndpointId = EndpointId(0);
+    const S: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_newest_connection_is_used_first() {
+        let now = Instant::now();
+        let mut pool = Pool::new(1, 2, 4 * S);
+        assert_eq!(pool.put(ONE, 1, now), None);
+        assert_eq!(pool.put(ONE, 2, now), None);
+        assert_eq!(pool.put(ONE, 3, now), Some(3), "the shelf is full");
+        assert_eq!((pool.take(ONE, now), pool.take(ONE, now), pool.take(ONE, now)), (Some(2), Some(1), None));
+    }
+
+    #[test]
+    fn idle_for_too_long_is_not_used() {
+        let now = Instant::now();
+        let mut pool = Pool::new(1, 9, 4 * S);
+        pool.put(ONE, 1, now);
+        pool.put(ONE, 2, now + S);
+        assert_eq!(pool.take(ONE, now + 6 * S), None);
+        assert!(pool.is_empty());
+    }
+
+    #[test]
+    fn a_close_teaches_how_long_the_app_waits() {
+        let now = Instant::now();
+        let mut pool = Pool::new(1, 9, 4 * S);
+        pool.put(ONE, 1, now);
+        assert_eq!(pool.sweep(now + 2 * S, |_| true), 0);
+        pool.put(ONE, 2, now);
+        assert_eq!(pool.take(ONE, now + 2 * S), None, "it closes after 2 s; 1.5 s are safe");
+        pool.put(ONE, 3, now);
+        assert_eq!(pool.take(ONE, now + S), Some(3));
+    }
+
+    #[test]
+    fn an_announced_time_is_kept_with_a_margin() {
+        let now = Instant::now();
+        let mut pool = Pool::new(1, 9, 4 * S);
+        pool.announced(ONE, 60);
+        pool.put(ONE, 1, now);
+        assert_eq!(pool.take(ONE, now + 59 * S), Some(1));
+        pool.put(ONE, 1, now);
+        assert_eq!(pool.take(ONE, now + 60 * S), None);
+    }
+
+    #[test]
+    fn sweeping_drops_what_aged_and_keeps_the_rest() {
+        let now = Instant::now();
+        let mut pool = Pool::new(2, 9, 4 * S);
+        pool.put(ONE, 1, now);
+        pool.put(EndpointId(1), 2, now + 3 * S);
+        assert_eq!(pool.sweep(now + 5 * S, |_| false), 1);
+        assert_eq!(pool.take(EndpointId(1), now + 5 * S), Some(2));
+    }
+}
