@@ -31,8 +31,6 @@ pub struct Server {
     pub https: Vec<SocketAddr>,
     /// Plain listeners.
     pub http: Vec<SocketAddr>,
-    /// Whether the addresses were written by the user; the defaults may step aside to high ports.
-    pub listeners_given: bool,
     /// Whether `https` was.
     pub https_given: bool,
     /// Whether `http` was.

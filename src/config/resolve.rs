@@ -193,7 +193,6 @@ fn server(reader: &mut Reader<'_>, files: &dyn Files, places: &mut Places) -> Se
     places.certificates = certificates.as_ref().map(|(_, spot)| *spot);
     let state = reader.file("server.state");
     Server {
-        listeners_given: https.given || http.given,
         https_given: https.given,
         http_given: http.given,
         https: https.addresses,

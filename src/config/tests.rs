@@ -101,7 +101,7 @@ fn a_full_configuration_means_what_it_says() {
     assert_eq!(model.email.as_deref(), Some("ops@example.com"));
     assert_eq!(model.server.https, ["[::1]:8443".parse().unwrap()]);
     assert_eq!(model.server.workers, Workers::Cpus(vec![0, 1]));
-    assert!(model.server.proxy_protocol && model.server.listeners_given);
+    assert!(model.server.proxy_protocol && model.server.https_given);
     assert_eq!(model.limits.body, Some(10 << 20));
     assert_eq!(model.timeouts.first_byte.as_secs(), 90);
     assert_eq!(model.log.access, AccessLog::File("etc/log/access".into()));
@@ -139,7 +139,7 @@ fn defaults_are_those_of_the_table() {
         let mut loaded = good(&text);
         let server = std::sync::Arc::new(&mut loaded.model.server);
         if let Some(server) = std::sync::Arc::into_inner(server) {
-            (server.listeners_given, server.https_given, server.http_given) = (false, false, false);
+            (server.https_given, server.http_given) = (false, false);
         }
         assert_eq!(format!("{:?}", loaded.model), plain, "{}", option.name);
     }

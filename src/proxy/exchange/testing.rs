@@ -37,7 +37,8 @@ pub(crate) fn model(lines: &[(&str, &str, &str)]) -> Model {
     let server = Server {
         https: Vec::new(),
         http: Vec::new(),
-        listeners_given: false,
+        https_given: false,
+        http_given: false,
         workers: Workers::Auto,
         state: "/nonexistent".into(),
         admin: None,
