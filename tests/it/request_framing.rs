@@ -173,11 +173,9 @@ fn chunk_framing() {
         ("letters", "5g\r\nhello\r\n0\r\n\r\n"),
         ("seventeen digits", "00000000000000005\r\nhello\r\n0\r\n\r\n"),
         ("overflow", "ffffffffffffffff1\r\nhello\r\n0\r\n\r\n"),
-        ("sixteen digits, over 2^63", "ffffffffffffffff\r\nhello\r\n0\r\n\r\n"),
         ("LF in an extension", "5;a\nb\r\nhello\r\n0\r\n\r\n"),
         ("CR in an extension", "5;a\rb\r\nhello\r\n0\r\n\r\n"),
         ("NUL in an extension", "5;a=\0\r\nhello\r\n0\r\n\r\n"),
-        ("unclosed quote in an extension", "5;a=\"b\r\nhello\r\n0\r\n\r\n"),
         ("long extension", &long_extension),
         ("many extensions", &many_extensions),
         ("many trailers", &many_trailers),
@@ -220,10 +218,10 @@ fn announced_more_than_sent() {
         ("between chunks, FIN", ("Transfer-Encoding: chunked\r\n", "7\r\npartial\r\n", false)),
     ];
     each(cases, |(fields, body, reset)| {
-        let (mark, connections) = (proxy.lines().len(), origin.connections());
+        let (mark, before) = (proxy.lines().len(), origin.requests().len());
         let mut client = proxy.connect("a.test");
         client.send(format!("POST / HTTP/1.1\r\nHost: a.test\r\n{fields}\r\n{body}"));
-        origin.wait_request(origin.requests().len().saturating_sub(1));
+        let dirty = origin.wait_request(before).connection;
         crate::harness::eventually("the beginning of the body", || {
             origin
                 .bytes()
@@ -237,13 +235,14 @@ fn announced_more_than_sent() {
             client.half_close();
             drop(client);
         }
-        origin.wait_ended(origin.connections() - 1);
+        origin.wait_ended(dirty);
         let text = String::from_utf8_lossy(&origin.bytes()).into_owned();
         assert!(!text.ends_with("0\r\n\r\n"), "the cut body was ended by a last chunk");
         let line = proxy.wait_line(mark, |l| l["method"] == "POST");
         assert!([499, 400].iter().any(|s| line["status"] == *s), "{line}");
         assert_eq!(proxy.connect("a.test").get("a.test", "/").status(), 200);
-        assert!(origin.connections() >= connections + 2, "the dirty connection was used again");
+        let next = origin.wait_request(before + 1).connection;
+        assert_ne!(next, dirty, "the dirty connection was used again");
     });
 }
 

@@ -128,7 +128,6 @@ fn request_target_and_authority() {
         ("scheme in Host", host("Host: https://a.test\r\n")),
     ];
     each(cases, |bytes| {
-        // A percent-escape that decodes to nothing is a path byte to some; the others are always refused.
         refused(&proxy, &origin, &[400, 421], bytes);
     });
 }
@@ -137,17 +136,22 @@ fn request_target_and_authority() {
 fn absolute_form_authority_replaces_host() {
     let (proxy, origin) = guarded();
     let mut client = proxy.connect("a.test");
-    client.send("GET https://a.test/p?q HTTP/1.1\r\nHost: b.test\r\n\r\n");
+    client.send("GET https://a.test/p?q HTTP/1.1\r\nHost: A.TEST\r\n\r\n");
     assert_eq!(client.response().status(), 200);
     let head = origin.wait_request(0).head;
     assert_eq!(head.start, "GET /p?q HTTP/1.1", "origin form goes upstream");
     assert_eq!(head.get("host"), Some("a.test"));
-    refused_to_other_site(&mut client);
-}
-
-fn refused_to_other_site(client: &mut crate::harness::Client) {
-    client.send("GET https://c.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n");
-    assert_eq!(client.response().status(), 421, "the authority of the target counts");
+    // RFC 9112 §3.2.2 lets the target win over a Host that differs; refusing the contradiction is right too.
+    client.send("GET https://a.test/ HTTP/1.1\r\nHost: b.test\r\n\r\n");
+    let status = client.response().status();
+    assert!([200, 400].contains(&status), "{status}");
+    assert!(origin.requests().iter().all(|r| r.head.get("host") == Some("a.test")));
+    for host in ["a.test", "c.test"] {
+        let mut client = proxy.connect("a.test");
+        client.send(format!("GET https://c.test/ HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        let status = client.response().status();
+        assert!(status == 421 || (host == "a.test" && status == 400), "{host}: {status}");
+    }
 }
 
 #[test]
@@ -160,7 +164,6 @@ fn the_path_goes_on_byte_for_byte() {
         "//a//b/",
         "/a/./b",
         "/a/../b",
-        "/..;/x",
         "/%2F",
         "/%2f%2F",
         "/a%2e%2e/b",
@@ -177,6 +180,24 @@ fn the_path_goes_on_byte_for_byte() {
         assert_eq!(response.status(), 200, "{path}: {}", response.text());
         assert_eq!(origin.wait_request(index).head.start, format!("GET {path} HTTP/1.1"));
     }
+}
+
+#[test]
+fn paths_that_apps_read_differently_are_refused() {
+    let (proxy, origin) = guarded();
+    let cases = [
+        ("dots with a parameter", "/a/..;/b"),
+        ("dots before an encoded slash", "/a/..%2Fb"),
+        ("dots before an encoded backslash", "/a/..%5Cb"),
+        ("backslash", "/a\\..\\b"),
+        ("above the root", "/../a"),
+        ("above the root, encoded", "/%2e%2e/a"),
+    ];
+    each(cases, |path| {
+        let mut client = proxy.connect("a.test");
+        assert_eq!(client.get("a.test", path).status(), 400);
+    });
+    assert!(origin.bytes().is_empty());
 }
 
 #[test]
@@ -207,12 +228,30 @@ fn failure_head_too_large() {
         ("target", (414, request(1500, ""))),
         ("target without an end", (414, format!("GET /{}", "t".repeat(6000)))),
         ("fields", (431, request(0, &"X: v\r\n".repeat(30)))),
-        ("body by length", (413, request(0, "Content-Length: 10241\r\n"))),
     ];
     each(cases, |(status, bytes)| {
         refused(&proxy, &origin, &[*status], bytes);
     });
     assert_eq!(proxy.connect("a.test").get("a.test", &format!("/{}", "t".repeat(1000))).status(), 200);
+}
+
+#[test]
+fn failure_body_too_large() {
+    let origin = Origin::ok();
+    let proxy = Setup::a(origin.address).limit("body", "\"10KiB\"").start();
+    let mut client = proxy.connect("a.test");
+    client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10241\r\n\r\n");
+    let response = client.response();
+    assert_eq!(response.status(), 413);
+    // The connection goes on after the body, or is closed; the body is never taken for a request.
+    if response.head.lists("connection", "close") {
+        client.assert_closed();
+    } else {
+        client.send("x".repeat(10_241));
+        assert_eq!(client.get("a.test", "/").status(), 200);
+    }
+    assert!(proxy.wait_status(0, 413)["reason"].is_string());
+    assert!(origin.requests().iter().all(|r| r.head.start.starts_with("GET")));
 }
 
 #[test]
