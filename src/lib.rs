@@ -99,4 +99,5 @@ pub mod io;
 pub mod acme;
 
 pub mod ops;
+
 pub mod cli;

@@ -1,3 +1,85 @@
-//! Placeholder.
+//! The `lockring` binary: words to a command, the command to an exit code.
+//!
+//! 0: it did what was asked. 1: the configuration or the command line is wrong. 2: it failed at run time.
 
-fn main() {}
+use std::io::Write;
+use std::process::ExitCode;
+
+use lockring::cli::{self, Command};
+use lockring::config::{self, Loaded, Severity};
+use lockring::ops::{check, startup};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const CONFIG_ERROR: u8 = 1;
+const RUN_TIME_ERROR: u8 = 2;
+
+fn main() -> ExitCode {
+    match cli::parse(std::env::args_os()) {
+        Ok(command) => run(command),
+        Err(exit) => {
+            if exit.code == 0 {
+                print(&exit.text);
+            } else {
+                complain(&exit.text);
+            }
+            ExitCode::from(exit.code)
+        }
+    }
+}
+
+fn run(command: Command) -> ExitCode {
+    match command {
+        Command::Proxy(arguments) => match config::from_arguments(&arguments, &check::Disk) {
+            Ok((_, toml)) if arguments.print_config => {
+                print(&toml);
+                ExitCode::SUCCESS
+            }
+            Ok((loaded, _)) => serve(loaded, true),
+            Err(diagnostics) => refuse(&config::render::text(&diagnostics)),
+        },
+        Command::Run { config } => match check::check_file(&config) {
+            Ok(loaded) => serve(loaded, false),
+            Err(report) => refuse(&report.render(check::Format::Text)),
+        },
+        Command::Check { config, format } => {
+            let report = check::check(&config, check::now_unix());
+            print(&report.render(format));
+            ExitCode::from(report.exit_code())
+        }
+        Command::Trust { .. } | Command::Untrust { .. } => ExitCode::from(RUN_TIME_ERROR),
+    }
+}
+
+/// `hint`: print how to try it.
+fn serve(loaded: Loaded, hint: bool) -> ExitCode {
+    let diagnostics = check::semantic(&loaded, check::now_unix());
+    if !diagnostics.is_empty() {
+        complain(&config::render::text(&diagnostics));
+    }
+    if diagnostics.iter().any(|diagnostic| diagnostic.code.severity() == Severity::Error) {
+        return ExitCode::from(CONFIG_ERROR);
+    }
+    match startup::run(loaded.model, hint) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            startup::say(&error);
+            ExitCode::from(RUN_TIME_ERROR)
+        }
+    }
+}
+
+fn refuse(text: &str) -> ExitCode {
+    complain(text);
+    ExitCode::from(CONFIG_ERROR)
+}
+
+fn print(text: &str) {
+    // A closed pipe is the reader's choice.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+fn complain(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}

@@ -1,3 +1,11 @@
-//! Room 13. Running the process: checking and starting, files, signals, reload.
+//! Room 13. Running the process: checking and starting, certificates from files and the local CA,
+//! signals, the log thread, the resolver.
 
+pub mod certificates;
 pub mod check;
+pub mod listeners;
+pub mod log_writer;
+pub mod resolver;
+pub mod signals;
+pub mod startup;
+pub mod trust;

@@ -5,5 +5,5 @@
 mod process;
 mod socket;
 
-pub use process::{descriptor_limit, raise_descriptor_limit};
+pub use process::{forbid_core_dumps, raise_descriptor_limit};
 pub use socket::Socket;

@@ -2,14 +2,6 @@
 
 use std::io;
 
-/// The number of descriptors that the process may have open (soft limit).
-///
-/// # Errors
-/// The system call's.
-pub fn descriptor_limit() -> io::Result<u64> {
-    Ok(limit()?.rlim_cur)
-}
-
 /// Raises the soft limit of open descriptors to the hard one and gives the new figure.
 ///
 /// # Errors
@@ -20,6 +12,17 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     // SAFETY: `limit` is a valid rlimit that lives through the call.
     let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) };
     if result == 0 { Ok(limit.rlim_cur) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Forbids core dumps, which would write keys to a disk.
+///
+/// # Errors
+/// The system call's.
+pub fn forbid_core_dumps() -> io::Result<()> {
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `none` is a valid rlimit that lives through the call.
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_CORE, &none) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn limit() -> io::Result<libc::rlimit> {

@@ -1,0 +1,286 @@
+//! A certificate chain and its key as one unit. Each version is a directory that is written whole under
+//! a temporary name, and a symbolic link names the one that counts, so the two can never be mixed.
+
+use std::fs::{self, DirBuilder};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use super::{Dir, Error, file_name, io_error, is_stale, read, sweep, sync_dir, temporary};
+
+const CERTIFICATE: &str = "certificate.pem";
+const KEY: &str = "key.pem";
+const CURRENT: &str = "current";
+/// Times that reading begins anew because a generation went away meanwhile, which takes a reader that
+/// sleeps for an hour.
+const READ_TRIES: u32 = 4;
+/// Generation numbers tried in one writing: each is lost only to another writer that was faster.
+const NUMBER_TRIES: u64 = 64;
+
+/// A chain and its key, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// The chain, leaf first.
+    pub certificate: String,
+    /// The private key; wiped when dropped.
+    pub key: Zeroizing<String>,
+}
+
+/// Asked before each step of writing; an error stops there, as a kill would.
+type Gate<'a> = &'a mut dyn FnMut(&'static str) -> io::Result<()>;
+
+impl Dir {
+    /// The pair kept for `name` (a host pattern), or `None` if none was ever kept.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when the files are not a pair that this program wrote, [`Error::Exposed`],
+    /// [`Error::Io`].
+    pub fn pair(&self, name: &str) -> Result<Option<Pair>, Error> {
+        let home = self.path.join(file_name(name)?);
+        let current = home.join(CURRENT);
+        for _ in 0..READ_TRIES {
+            let generation = match fs::read_link(&current) {
+                Ok(target) => {
+                    generation(&target).ok_or_else(|| damaged(&current, "does not name a generation"))?
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(io_error("read", &current, error)),
+            };
+            let place = home.join(generation.to_string());
+            if let (Some(certificate), Some(key)) = (read(&place.join(CERTIFICATE))?, read(&place.join(KEY))?)
+            {
+                return parse(&place, certificate, key).map(Some);
+            }
+        }
+        Err(damaged(&current, "names a generation that is not there"))
+    }
+
+    /// Keeps a pair for `name`. When this returns it is on disk, and [`Dir::pair`] gives it.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: then the pair before it stands.
+    pub fn save_pair(&self, name: &str, pair: &Pair) -> Result<(), Error> {
+        let home = self.dir(name)?;
+        sweep(&home.path);
+        let mut made = Vec::new();
+        let saved = save(&home.path, pair, &mut made, &mut |_| Ok(()));
+        if saved.is_err() {
+            for path in made {
+                let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+            }
+            return saved;
+        }
+        prune(&home.path);
+        Ok(())
+    }
+}
+
+/// The steps of keeping a pair; `made` lists what an error leaves behind.
+fn save(home: &Path, pair: &Pair, made: &mut Vec<PathBuf>, gate: Gate<'_>) -> Result<(), Error> {
+    let mut step = |name: &'static str| gate(name).map_err(|error| io_error(name, home, error));
+    step("make a generation in")?;
+    let (fresh, ()) = temporary(home, |path| DirBuilder::new().mode(0o700).create(path))?;
+    made.push(fresh.clone());
+    let fresh = Dir { path: fresh };
+    step("write a certificate in")?;
+    fresh.create(CERTIFICATE, pair.certificate.as_bytes())?;
+    step("write a key in")?;
+    fresh.create(KEY, pair.key.as_bytes())?;
+    step("name a generation in")?;
+    let number = name_generation(home, &fresh.path)?;
+    step("sync")?;
+    sync_dir(home)?;
+    step("make a link in")?;
+    let (link, ()) = temporary(home, |path| symlink(number.to_string(), path))?;
+    made.push(link.clone());
+    step("replace the link in")?;
+    let current = home.join(CURRENT);
+    fs::rename(&link, &current).map_err(|error| io_error("replace", &current, error))?;
+    step("sync")?;
+    sync_dir(home)
+}
+
+/// Gives a whole generation the next free number.
+fn name_generation(home: &Path, fresh: &Path) -> Result<u64, Error> {
+    let first = generations(home).into_iter().max().unwrap_or(0) + 1;
+    let mut last = None;
+    for number in first..first + NUMBER_TRIES {
+        // A directory cannot be renamed onto one that has files, so two writers never share a number.
+        match fs::rename(fresh, home.join(number.to_string())) {
+            Ok(()) => return Ok(number),
+            Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty) => {
+                last = Some(error);
+            }
+            Err(error) => return Err(io_error("rename", fresh, error)),
+        }
+    }
+    Err(io_error("rename", fresh, last.unwrap_or_else(|| ErrorKind::AlreadyExists.into())))
+}
+
+/// Removes generations before the last two, if they are old: a reader may be in the one that was current
+/// until now, and another writer may be about to make a fresh one current.
+fn prune(home: &Path) {
+    let Some(current) = fs::read_link(home.join(CURRENT)).ok().and_then(|target| generation(&target)) else {
+        return;
+    };
+    let mut older: Vec<u64> = generations(home).into_iter().filter(|number| *number < current).collect();
+    older.sort_unstable();
+    older.pop();
+    for number in older {
+        let place = home.join(number.to_string());
+        if is_stale(&place) {
+            let _ = fs::remove_dir_all(place);
+        }
+    }
+}
+
+fn generations(home: &Path) -> Vec<u64> {
+    let entries = fs::read_dir(home).into_iter().flatten().flatten();
+    entries.filter_map(|entry| generation(Path::new(&entry.file_name()))).collect()
+}
+
+/// The number that is the whole name; leading zeros and signs are not ours.
+fn generation(name: &Path) -> Option<u64> {
+    let text = name.to_str()?;
+    let number: u64 = text.parse().ok()?;
+    (number.to_string() == text).then_some(number)
+}
+
+fn parse(place: &Path, certificate: Vec<u8>, key: Vec<u8>) -> Result<Pair, Error> {
+    let key = String::from_utf8(key).map(Zeroizing::new);
+    let certificate = String::from_utf8(certificate);
+    match (certificate, key) {
+        (Ok(certificate), Ok(key))
+            if certificate.contains("BEGIN CERTIFICATE") && key.contains("PRIVATE KEY") =>
+        {
+            Ok(Pair { certificate, key })
+        }
+        _ => Err(damaged(place, "not a certificate and a key in PEM")),
+    }
+}
+
+fn damaged(path: &Path, what: &'static str) -> Error {
+    Error::Damaged { path: path.to_owned(), what }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Gate, Pair, generations, prune, save};
+    use crate::acme::store::tests::Scratch;
+    use crate::acme::store::{Dir, Error};
+    use std::fs;
+    use std::io;
+
+    fn pair(n: u32) -> Pair {
+        Pair {
+            certificate: format!("-----BEGIN CERTIFICATE-----\n{n}\n"),
+            key: format!("-----BEGIN PRIVATE KEY-----\n{n}\n").into(),
+        }
+    }
+
+    fn save_until(dir: &Dir, name: &str, pair: &Pair, gate: Gate<'_>) -> Result<(), Error> {
+        save(&dir.dir(name).unwrap().path, pair, &mut Vec::new(), gate)
+    }
+
+    #[test]
+    fn a_pair_comes_back_and_the_newest_wins() {
+        let scratch = Scratch::new("pair");
+        let dir = scratch.store().dir("certificates").unwrap();
+        assert_eq!(dir.pair("*.example.com").unwrap(), None);
+        for n in 1..=5 {
+            dir.save_pair("*.example.com", &pair(n)).unwrap();
+            assert_eq!(dir.pair("*.example.com").unwrap(), Some(pair(n)));
+        }
+        let home = dir.dir("*.example.com").unwrap();
+        assert_eq!(generations(&home.path).len(), 5, "fresh ones may be in use");
+        for number in generations(&home.path) {
+            let old = std::time::SystemTime::now() - std::time::Duration::from_secs(7200);
+            fs::File::open(home.path.join(number.to_string())).unwrap().set_modified(old).unwrap();
+        }
+        prune(&home.path);
+        let mut kept = generations(&home.path);
+        kept.sort_unstable();
+        assert_eq!(kept, [4, 5], "the last two stay");
+        assert_eq!(dir.pair("example.com").unwrap(), None, "another name");
+    }
+
+    #[test]
+    fn a_kill_at_any_step_leaves_the_old_pair_or_the_new_one() {
+        for old in [None, Some(pair(1))] {
+            for stop_at in 0.. {
+                let scratch = Scratch::new("kill");
+                let dir = scratch.store().dir("certificates").unwrap();
+                if let Some(old) = &old {
+                    dir.save_pair("a.test", old).unwrap();
+                }
+                let mut steps = 0;
+                let done = save_until(&dir, "a.test", &pair(2), &mut |_| {
+                    steps += 1;
+                    if steps > stop_at { Err(io::Error::other("killed")) } else { Ok(()) }
+                });
+                let found = dir.pair("a.test").unwrap();
+                assert!(found == old || found == Some(pair(2)), "stopped after {stop_at} steps: {found:?}");
+                dir.save_pair("a.test", &pair(3)).unwrap();
+                assert_eq!(dir.pair("a.test").unwrap(), Some(pair(3)), "the next renewal works");
+                if done.is_ok() {
+                    assert_eq!(found, Some(pair(2)));
+                    assert!(stop_at >= 8, "every step was a stop once");
+                    break;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_leaves_nothing_behind() {
+        let scratch = Scratch::new("error");
+        let dir = scratch.store().dir("certificates").unwrap();
+        dir.save_pair("a.test", &pair(1)).unwrap();
+        let home = dir.dir("a.test").unwrap().path;
+        // A directory in the place of the link makes the last rename fail.
+        fs::remove_file(home.join("current")).unwrap();
+        fs::create_dir(home.join("current")).unwrap();
+        assert!(matches!(dir.save_pair("a.test", &pair(2)), Err(Error::Io { step: "replace", .. })));
+        let left = fs::read_dir(&home).unwrap().flatten();
+        assert!(left.map(|entry| entry.file_name()).all(|name| !name.to_str().unwrap().starts_with('.')));
+    }
+
+    #[test]
+    fn damage_is_told_apart_from_absence() {
+        let scratch = Scratch::new("damage");
+        let dir = scratch.store().dir("certificates").unwrap();
+        dir.save_pair("a.test", &pair(1)).unwrap();
+        let home = dir.dir("a.test").unwrap().path;
+        fs::write(home.join("1/key.pem"), "").unwrap();
+        assert!(matches!(dir.pair("a.test"), Err(Error::Damaged { .. })));
+        fs::remove_dir_all(home.join("1")).unwrap();
+        assert!(matches!(dir.pair("a.test"), Err(Error::Damaged { .. })));
+        for target in ["../b.test/1", "01", "+1", "x"] {
+            fs::remove_file(home.join("current")).unwrap();
+            std::os::unix::fs::symlink(target, home.join("current")).unwrap();
+            assert!(matches!(dir.pair("a.test"), Err(Error::Damaged { .. })), "{target}");
+        }
+        dir.save_pair("a.test", &pair(2)).unwrap();
+        assert_eq!(dir.pair("a.test").unwrap(), Some(pair(2)), "a renewal repairs it");
+    }
+
+    #[test]
+    fn readers_and_writers_at_once_see_whole_pairs() {
+        let scratch = Scratch::new("race");
+        let dir = scratch.store().dir("certificates").unwrap();
+        dir.save_pair("a.test", &pair(0)).unwrap();
+        std::thread::scope(|threads| {
+            let writers: Vec<_> = (0..2)
+                .map(|_| threads.spawn(|| (0..20).for_each(|n| dir.save_pair("a.test", &pair(n)).unwrap())))
+                .collect();
+            while !writers.iter().all(|writer| writer.is_finished()) {
+                let found = dir.pair("a.test").unwrap().unwrap();
+                let number = found.certificate.lines().nth(1).unwrap().to_owned();
+                assert_eq!(found.key.lines().nth(1), Some(number.as_str()));
+            }
+        });
+        assert!(dir.pair("a.test").unwrap().is_some());
+    }
+}

@@ -1,0 +1,236 @@
+//! From a valid configuration to a running process, and to its end.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::certificates::{self, Stocked};
+use super::check::now_unix;
+use super::listeners::{self, Listeners};
+use super::log_writer::{LogWriter, Sink};
+use super::resolver::Resolver;
+use super::signals;
+use crate::acme::local_ca::LocalCa;
+use crate::acme::store::Store as StateStore;
+use crate::config::model::{AccessLog, HostPattern, Model, Workers};
+use crate::handoff::counters::Counters;
+use crate::handoff::published::Published;
+use crate::handoff::{mailbox, ring};
+use crate::io::sys;
+use crate::io::worker::{self, Birth, Protocol, Setup};
+use crate::limits;
+use crate::proxy::route::Table;
+use crate::tls::TlsCommon;
+use crate::upstream::resolve;
+
+/// How long the start waits for the first answers of DNS.
+const RESOLVE_PATIENCE: Duration = Duration::from_secs(2);
+/// How often certificates are looked at; renewal is due days before it is needed.
+const CERTIFICATE_ROUND: Duration = Duration::from_secs(60);
+/// How long the log thread may take to write its last lines.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Says something to the operator.
+pub fn say(text: &str) {
+    // Nothing is left to do if standard error is closed.
+    let _ = writeln!(io::stderr().lock(), "lockring: {text}");
+}
+
+/// Runs the proxy until it has drained. `hint`: print how to try it.
+///
+/// # Errors
+/// A text that names what cannot be had.
+pub fn run(model: Model, hint: bool) -> Result<(), String> {
+    let descriptors = sys::raise_descriptor_limit().map_err(|error| format!("descriptor limit: {error}"))?;
+    sys::forbid_core_dumps().map_err(|error| format!("core dumps: {error}"))?;
+    let cpus = cpus(&model.server.workers);
+    let Listeners { per_worker, addresses } = listeners::bind(&model.server, cpus.len())?;
+    let model = Arc::new(model);
+    let certificates = Arc::new(Certificates::open(&model)?);
+    let (setup, renew_at) = certificates.setup()?;
+    let setup = Published::new(Arc::new(setup));
+    certificates.look_after(renew_at, setup.clone()).map_err(|error| format!("certificate thread: {error}"))?;
+    let resolver = Resolver::start(resolve::names(&model)).map_err(|error| format!("resolver: {error}"))?;
+    if !resolver.wait(RESOLVE_PATIENCE) {
+        say("some upstream names have not resolved yet; their requests get 502 until they do");
+    }
+    let connections_max = connections_max(&model, descriptors, cpus.len());
+    let https_port = port_of(&addresses, Protocol::Https);
+    let mut senders = Vec::new();
+    let mut lines = Vec::new();
+    let mut threads: Vec<JoinHandle<()>> = Vec::new();
+    for ((number, cpu), listeners) in (0_u16..).zip(cpus).zip(per_worker) {
+        let (sender, receiver) = mailbox::mailbox().map_err(|error| format!("worker {number}: {error}"))?;
+        let (log, consumer) = ring::lines(limits::LOG_LINES);
+        senders.push(sender);
+        lines.push(consumer);
+        let birth = Birth {
+            number,
+            cpu,
+            listeners,
+            https_port,
+            connections_max,
+            setup: setup.reader(),
+            resolved: resolver.resolved().reader(),
+            mailbox: receiver,
+            counters: Counters::new(),
+            log,
+            warn: say,
+        };
+        threads.push(spawn(birth)?);
+    }
+    let log = match &model.log.access {
+        AccessLog::Off => None,
+        AccessLog::Stdout => Some(Sink::Stdout),
+        AccessLog::File(path) => Some(Sink::File(path.clone())),
+    };
+    let log = log.map(|sink| LogWriter::start(lines, sink)).transpose();
+    let log = log.map_err(|error| format!("access log: {error}"))?;
+    signals::watch(senders, model.timeouts.drain, say).map_err(|error| format!("signals: {error}"))?;
+    announce(&addresses);
+    if hint {
+        announce_sites(&model, &addresses, &certificates.root);
+    }
+    say("ready");
+    for thread in threads {
+        thread.join().map_err(|_| "a worker ended by a defect; see above".to_owned())?;
+    }
+    if let Some(log) = log {
+        // Lines that a stuck sink does not take are counted as lost by the writer.
+        let _ = log.stop(LOG_PATIENCE);
+    }
+    Ok(())
+}
+
+fn spawn(birth: Birth) -> Result<JoinHandle<()>, String> {
+    let number = birth.number;
+    let thread = std::thread::Builder::new().name(format!("worker-{number}"));
+    let work = move || {
+        if let Err(error) = worker::run(birth) {
+            say(&format!("worker {number}: {error}"));
+        }
+    };
+    thread.spawn(work).map_err(|error| format!("worker {number}: {error}"))
+}
+
+/// The CPU of each worker.
+fn cpus(workers: &Workers) -> Vec<Option<usize>> {
+    let usable = core_affinity::get_core_ids().unwrap_or_default();
+    let usable: Vec<usize> = usable.into_iter().map(|core| core.id).collect();
+    match workers {
+        Workers::Auto if usable.is_empty() => vec![None],
+        Workers::Auto => usable.into_iter().map(Some).collect(),
+        // More workers than CPUs cannot be pinned apart.
+        Workers::Count(count) => (0..*count).map(|number| usable.get(number).copied()).collect(),
+        Workers::Cpus(list) => list.iter().copied().map(Some).collect(),
+    }
+}
+
+/// Each client may need a connection to an app beside its own.
+fn connections_max(model: &Model, descriptors: u64, workers: usize) -> usize {
+    let share = descriptors.saturating_sub(limits::RESERVED_DESCRIPTORS) / 2 / workers.max(1) as u64;
+    let share = usize::try_from(share).unwrap_or(usize::MAX).max(1);
+    if share < model.limits.connections {
+        say(&format!("the descriptor limit ({descriptors}) allows {share} client connections per worker"));
+    }
+    model.limits.connections.min(share)
+}
+
+fn port_of(addresses: &[(SocketAddr, Protocol)], protocol: Protocol) -> u16 {
+    addresses.iter().find(|(_, other)| *other == protocol).map_or(443, |(address, _)| address.port())
+}
+
+fn announce(addresses: &[(SocketAddr, Protocol)]) {
+    for (address, protocol) in addresses {
+        let scheme = if *protocol == Protocol::Https { "https" } else { "http" };
+        say(&format!("listening on {scheme}://{address}"));
+    }
+}
+
+/// How to try each site.
+fn announce_sites(model: &Model, addresses: &[(SocketAddr, Protocol)], root: &Option<PathBuf>) {
+    let port = port_of(addresses, Protocol::Https);
+    for site in &model.sites {
+        let host = match &site.host {
+            HostPattern::Wildcard(parent) => format!("www.{parent}"),
+            HostPattern::Ip(ip) if ip.is_ipv6() => format!("[{ip}]"),
+            other => other.to_string(),
+        };
+        let url = if port == 443 { format!("https://{host}/") } else { format!("https://{host}:{port}/") };
+        say(&format!("{} is served at {url}", site.host));
+        match root {
+            Some(root) => say(&format!("try: curl --cacert {} {url}", root.display())),
+            None => say(&format!("try: curl {url}")),
+        }
+    }
+}
+
+/// Where certificates come from, kept for renewal.
+struct Certificates {
+    model: Arc<Model>,
+    common: TlsCommon,
+    ca: Option<LocalCa>,
+    upstream_tls: Arc<rustls::ClientConfig>,
+    root: Option<PathBuf>,
+}
+
+impl Certificates {
+    fn open(model: &Arc<Model>) -> Result<Self, String> {
+        let common = TlsCommon::new(now_unix).map_err(|error| format!("TLS: {error}"))?;
+        let ca = if certificates::needs_local_ca(model) {
+            let store = StateStore::open(&model.server.state).map_err(|error| error.to_string())?;
+            Some(LocalCa::open(&store, now_unix()).map_err(|error| error.to_string())?)
+        } else {
+            None
+        };
+        let mut roots = rustls::RootCertStore::empty();
+        let native = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(native.certs);
+        let upstream_tls = crate::tls::client::client_config(roots).map_err(|error| format!("TLS: {error}"))?;
+        let root = ca.as_ref().map(|ca| ca.root().path.clone());
+        Ok(Self { model: Arc::clone(model), common, ca, upstream_tls: Arc::new(upstream_tls), root })
+    }
+
+    /// What workers are given, and when certificates have to be looked at again.
+    fn setup(&self) -> Result<(Setup, Option<u64>), String> {
+        let Stocked { store, renew_at, warnings } =
+            certificates::stock(&self.model, &self.common, self.ca.as_ref(), now_unix())?;
+        warnings.iter().for_each(|warning| say(warning));
+        let names = self.model.sites.iter().map(|site| site.host.to_string().into()).collect();
+        let setup = Setup {
+            model: Arc::clone(&self.model),
+            table: Table::new(&self.model),
+            store,
+            upstream_tls: Arc::clone(&self.upstream_tls),
+            names,
+            logs: self.model.log.access != AccessLog::Off,
+        };
+        Ok((setup, renew_at))
+    }
+
+    /// Renews certificates of the local CA before they end, on a thread of its own.
+    fn look_after(self: &Arc<Self>, renew_at: Option<u64>, setup: Published<Setup>) -> io::Result<()> {
+        let Some(mut renew_at) = renew_at else { return Ok(()) };
+        let certificates = Arc::clone(self);
+        std::thread::Builder::new().name("certificates".into()).spawn(move || {
+            loop {
+                std::thread::sleep(CERTIFICATE_ROUND);
+                if now_unix() < renew_at {
+                    continue;
+                }
+                match certificates.setup() {
+                    Ok((renewed, at)) => {
+                        setup.publish(Arc::new(renewed));
+                        renew_at = at.unwrap_or(u64::MAX);
+                        say("certificates of the local CA were renewed");
+                    }
+                    Err(error) => say(&format!("certificates could not be renewed: {error}")),
+                }
+            }
+        })?;
+        Ok(())
+    }
+}
