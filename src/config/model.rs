@@ -33,10 +33,6 @@ pub struct Server {
     pub http: Vec<SocketAddr>,
     /// Whether the addresses were written by the user; the defaults may step aside to high ports.
     pub listeners_given: bool,
-    /// Whether `https` was.
-    pub https_given: bool,
-    /// Whether `http` was.
-    pub http_given: bool,
     /// How many workers, on which CPUs.
     pub workers: Workers,
     /// State directory (certificates, local CA, sockets).

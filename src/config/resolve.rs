@@ -194,8 +194,6 @@ fn server(reader: &mut Reader<'_>, files: &dyn Files, places: &mut Places) -> Se
     let state = reader.file("server.state");
     Server {
         listeners_given: https.given || http.given,
-        https_given: https.given,
-        http_given: http.given,
         https: https.addresses,
         http: http.addresses,
         workers: workers(reader),
