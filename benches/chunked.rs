@@ -38,7 +38,9 @@ fn chunked(criterion: &mut Criterion) {
         let input = body(chunk, chunks);
         assert_eq!(decode(&input), chunk * chunks);
         group.throughput(Throughput::Bytes(input.len() as u64));
-        group.bench_function(format!("{chunks}x{chunk}"), |bencher| bencher.iter(|| decode(black_box(&input))));
+        group.bench_function(format!("{chunks}x{chunk}"), |bencher| {
+            bencher.iter(|| decode(black_box(&input)))
+        });
     }
     group.finish();
 }
