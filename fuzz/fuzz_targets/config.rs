@@ -1,4 +1,4 @@
-//! Any text is a model or a list of errors, each with a place inside its text.
+//! A configuration text: a model, or errors with their places.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|text: &str| lockring::config::check_any_text(text));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| lockring::config::fuzz(data));

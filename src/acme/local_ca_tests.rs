@@ -1,6 +1,6 @@
 //! Tests of the local CA; `openssl` judges its certificates where it is installed.
 
-use super::{DAY, Error, LEAF_SECONDS, LocalCa, ROOT_SECONDS, SanType, is_local};
+use super::{DAY, Error, LEAF_SECONDS, LocalCa, ROOT_SECONDS, SanType, is_local, is_too_wide};
 use crate::acme::store::tests::Scratch;
 use crate::config::model::HostPattern;
 use std::fs;
@@ -220,4 +220,52 @@ fn openssl_takes_local_leafs_and_refuses_public_ones() {
         let refused = verify(&scratch, &forged, &[]).unwrap_err();
         assert!(refused.contains("permitted subtree violation"), "{refused}");
     }
+}
+
+/// What rustls says about a leaf when this name is asked for.
+#[cfg(feature = "crypto-aws-lc")]
+fn rustls_verify(ca: &LocalCa, leaf: &str, name: &str, now: u64) -> Result<(), rustls::Error> {
+    use rustls::client::WebPkiServerVerifier;
+    use rustls::client::danger::ServerCertVerifier;
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, UnixTime};
+    let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(der(&ca.root().pem)).unwrap();
+    let provider = rustls::crypto::aws_lc_rs::default_provider().into();
+    let verifier =
+        WebPkiServerVerifier::builder_with_provider(std::sync::Arc::new(roots), provider).build().unwrap();
+    let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now));
+    verifier.verify_server_cert(&der(leaf), &[], &name.try_into().unwrap(), &[], now).map(|_| ())
+}
+
+#[test]
+#[cfg(feature = "crypto-aws-lc")]
+fn rustls_takes_local_leafs_and_refuses_public_ones() {
+    let scratch = Scratch::new("rustls");
+    let ca = LocalCa::open(&scratch.store(), NOW).unwrap();
+    let cases = [
+        ("localhost", "localhost"),
+        ("localhost", "127.0.0.1"),
+        ("localhost", "::1"),
+        ("*.app.test", "x.app.test"),
+        ("*.home.arpa", "x.home.arpa"),
+        ("home.arpa", "home.arpa"),
+        ("fd00::7", "fd00::7"),
+    ];
+    for (site, name) in cases {
+        let leaf = ca.leaf(&host(site), NOW).unwrap();
+        assert_eq!(rustls_verify(&ca, &leaf.chain, name, NOW), Ok(()), "{site} for {name}");
+        assert!(!is_too_wide(&host(site)));
+        rustls_verify(&ca, &leaf.chain, name, leaf.not_after + 1).unwrap_err();
+        rustls_verify(&ca, &leaf.chain, "other.test", NOW).unwrap_err();
+    }
+    for site in ["*.localhost", "*.test", "*.internal"] {
+        let leaf = ca.leaf(&host(site), NOW).unwrap();
+        rustls_verify(&ca, &leaf.chain, &site.replace('*', "x"), NOW).unwrap_err();
+        assert!(is_too_wide(&host(site)));
+    }
+    let public = SanType::DnsName("example.com".try_into().unwrap());
+    let forged = ca.issue(vec![public], NOW).unwrap().chain;
+    rustls_verify(&ca, &forged, "example.com", NOW).unwrap_err();
 }

@@ -204,7 +204,8 @@ pub struct Site {
     pub tls: SiteTls,
     /// `true`: plain HTTP requests are redirected to HTTPS; `false`: they are served too.
     pub redirect: bool,
-    /// Routes; the last one matches every path if the site has a `to`. Order as written.
+    /// Routes, no two with the same path; the last one matches every path if the site has a `to`. The most
+    /// specific one wins, whatever the order.
     pub routes: Vec<Route>,
 }
 

@@ -255,7 +255,7 @@ pub static OPTIONS: &[Reference] = &[
         "false",
         "plain HTTP is redirected; `false` serves it too",
     ),
-    option("sites.HOST.route", Kind::Tables, "", "", "upstreams by path; the first that matches"),
+    option("sites.HOST.route", Kind::Tables, "", "", "upstreams by path; the most specific one wins"),
     option("sites.HOST.route.path", Kind::Text, "", "\"/static/*\"", "one path, or with `/*` all below it"),
     option("sites.HOST.route.to", Kind::Texts, "", "\"127.0.0.1:8080\"", "upstreams of the route"),
 ];

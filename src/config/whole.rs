@@ -6,7 +6,6 @@ use std::net::{IpAddr, SocketAddr};
 use super::Places;
 use super::diagnostic::{Code, Findings, Spot};
 use super::model::{Model, Site, Upstream};
-use super::path::covers;
 
 pub(super) fn check(model: &Model, places: &Places, findings: &mut Findings) {
     nothing_to_serve(model, findings);
@@ -57,14 +56,15 @@ fn listeners(model: &Model, places: &Places, findings: &mut Findings) {
     }
 }
 
+/// The most specific route wins whatever the order, so that only an equal path can hide another.
 fn shadowed(site: &Site, spots: &super::SitePlaces, findings: &mut Findings) {
     let routes: Vec<_> = site.routes.iter().zip(&spots.routes).collect();
     for (at, (route, place)) in routes.iter().enumerate() {
-        let earlier = routes.iter().take(at).find(|(earlier, _)| covers(&earlier.path, &route.path));
+        let earlier = routes.iter().take(at).find(|(earlier, _)| earlier.path == route.path);
         if let Some((_, first)) = earlier {
             let cause = format!("no request of `{}` reaches this route", site.host);
-            let other = (first.path, "this earlier route takes all its paths");
-            let remedy = "routes are tried in order: put the narrower one first, or remove one";
+            let other = (first.path, "this one has the same path");
+            let remedy = "the most specific path wins, so each needs its own: change or remove one";
             findings.conflict(Code::ShadowedRoute, place.path, other, cause, remedy);
         }
     }

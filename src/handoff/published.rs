@@ -100,23 +100,21 @@ mod tests {
     #[test]
     fn a_snapshot_is_never_torn() {
         let place = Published::new(Arc::new((0u64, 0u64)));
+        let read_all = |mut reader: super::Reader<(u64, u64)>| {
+            let mut last = 0;
+            while last < 2000 {
+                let (a, b) = **reader.load();
+                assert_eq!(a, b);
+                assert!(a >= last, "versions never go back");
+                last = a;
+                std::thread::yield_now();
+            }
+        };
         std::thread::scope(|threads| {
-            for _ in 0..2 {
-                let mut reader = place.reader();
-                threads.spawn(move || {
-                    let mut last = 0;
-                    while last < 2000 {
-                        let (a, b) = **reader.load();
-                        assert_eq!(a, b);
-                        assert!(a >= last, "versions never go back");
-                        last = a;
-                        std::thread::yield_now();
-                    }
-                });
+            for reader in [place.reader(), place.reader()] {
+                threads.spawn(move || read_all(reader));
             }
-            for n in 1..=2000 {
-                place.publish(Arc::new((n, n)));
-            }
+            (1..=2000).for_each(|n| place.publish(Arc::new((n, n))));
         });
         assert_eq!(place.load().0, 2000);
     }

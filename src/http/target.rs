@@ -24,7 +24,7 @@ pub struct Target {
     /// Which form.
     pub form: Form,
     /// The path. Empty for the authority and asterisk forms, and for an absolute target without one, which
-    /// means `/` (RFC 9110 §4.2.3).
+    /// means `/` (RFC 9110 §4.2.3), or `*` if the method is OPTIONS and there is no query (RFC 9112 §3.2.4).
     pub path: Span,
     /// The query without its `?`; present but empty after a lone `?`.
     pub query: Option<Span>,

@@ -13,4 +13,6 @@ pub mod scan;
 pub mod write;
 
 mod connection;
+#[cfg(test)]
+mod damage;
 mod trailers;

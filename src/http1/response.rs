@@ -1,11 +1,12 @@
 //! What a well-formed response head means for the connection (RFC 9112 §6.3, §9.3).
 
-use super::connection::{ConnectionOptions, members, trim};
+use super::connection::{members, trim};
 use super::framing::{Framing, FramingFields};
 use crate::http::field::Name;
 use crate::http::head::{ResponseHead, Version};
 use crate::http::method::Method;
 
+pub use super::connection::ConnectionOptions;
 pub use super::error::{FramingError, ResponseError};
 
 /// A response that has one meaning.

@@ -229,7 +229,7 @@ mod tests {
     use super::{LogWriter, Sink, Writer};
     use crate::acme::store::tests::Scratch;
     use crate::handoff::counters::Tally;
-    use crate::handoff::ring::lines;
+    use crate::handoff::ring::{LineProducer, lines};
     use std::fs::{self, File};
     use std::io::Read;
     use std::os::fd::OwnedFd;
@@ -246,20 +246,16 @@ mod tests {
         fs::write(&path, "before\n").unwrap();
         let (producers, consumers): (Vec<_>, Vec<_>) = (0..3).map(|_| lines(64)).unzip();
         let writer = LogWriter::start(consumers, Sink::File(path.clone())).unwrap();
-        let workers: Vec<_> = producers
-            .into_iter()
-            .enumerate()
-            .map(|(worker, mut producer)| {
-                std::thread::spawn(move || {
-                    for n in 0..500 {
-                        while !producer.write(|out| out.extend(format!("{worker} {n}\n").bytes())) {
-                            std::thread::yield_now();
-                        }
-                    }
-                    producer
-                })
-            })
-            .collect();
+        let write_all = |(worker, mut producer): (usize, LineProducer)| {
+            for n in 0..500 {
+                while !producer.write(|out| out.extend(format!("{worker} {n}\n").bytes())) {
+                    std::thread::yield_now();
+                }
+            }
+            producer
+        };
+        let workers: Vec<_> =
+            producers.into_iter().enumerate().map(|one| std::thread::spawn(move || write_all(one))).collect();
         let producers: Vec<_> = workers.into_iter().map(|worker| worker.join().unwrap()).collect();
         assert!(writer.stop(LONG));
         drop(producers);

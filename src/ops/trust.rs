@@ -29,8 +29,10 @@ const FIREFOX: [&str; 4] = [
 pub struct SystemStore {
     /// Its directory for certificates added by hand.
     pub directory: PathBuf,
-    /// The command and its arguments.
+    /// The command that takes a new file up, with its arguments.
     pub update: Vec<String>,
+    /// The command that forgets a file that is gone.
+    pub forget: Vec<String>,
 }
 
 /// Whose browsers are meant.
@@ -79,16 +81,19 @@ impl Machine {
 }
 
 fn known_systems() -> Vec<SystemStore> {
-    // Debian and Ubuntu; Fedora and RHEL; Arch; openSUSE.
-    let known: [(&str, &[&str]); 4] = [
-        ("/usr/local/share/ca-certificates", &["update-ca-certificates"]),
-        ("/etc/pki/ca-trust/source/anchors", &["update-ca-trust", "extract"]),
-        ("/etc/ca-certificates/trust-source/anchors", &["trust", "extract-compat"]),
-        ("/usr/share/pki/trust/anchors", &["update-ca-certificates"]),
+    // Debian and Ubuntu, whose updater leaves dangling links unless it begins afresh; Fedora and RHEL;
+    // Arch; openSUSE.
+    let known = [
+        ("/usr/local/share/ca-certificates", "update-ca-certificates", "update-ca-certificates --fresh"),
+        ("/etc/pki/ca-trust/source/anchors", "update-ca-trust extract", "update-ca-trust extract"),
+        ("/etc/ca-certificates/trust-source/anchors", "trust extract-compat", "trust extract-compat"),
+        ("/usr/share/pki/trust/anchors", "update-ca-certificates", "update-ca-certificates"),
     ];
-    let row = |(directory, update): (&str, &[&str])| SystemStore {
+    let words = |command: &str| command.split(' ').map(str::to_owned).collect();
+    let row = |(directory, update, forget): (&str, &str, &str)| SystemStore {
         directory: directory.into(),
-        update: update.iter().map(|&word| word.to_owned()).collect(),
+        update: words(update),
+        forget: words(forget),
     };
     known.into_iter().map(row).collect()
 }
@@ -191,7 +196,7 @@ fn trust_system(root: &Root, system: &SystemStore, machine: &Machine) -> Outcome
     }
     // From standard input, since root may be kept from reading a user's files.
     let put = [OsStr::new("install"), OsStr::new("-m"), OsStr::new("0644"), OsStr::new("/dev/stdin")];
-    change_system(system, machine, &[&put[..], &[target.as_os_str()]].concat(), &root.pem)
+    change_system(machine, &[&put[..], &[target.as_os_str()]].concat(), &root.pem, &system.update)
 }
 
 fn untrust_system(root: &Root, system: &SystemStore, machine: &Machine) -> Outcome {
@@ -199,7 +204,8 @@ fn untrust_system(root: &Root, system: &SystemStore, machine: &Machine) -> Outco
     if fs::symlink_metadata(&target).is_err() {
         return Outcome::Already;
     }
-    change_system(system, machine, &[OsStr::new("rm"), OsStr::new("-f"), target.as_os_str()], "")
+    let remove = [OsStr::new("rm"), OsStr::new("-f"), target.as_os_str()];
+    change_system(machine, &remove, "", &system.forget)
 }
 
 /// One file per CA, so that several machines' roots can stand side by side.
@@ -207,11 +213,11 @@ fn system_file(root: &Root, system: &SystemStore) -> PathBuf {
     system.directory.join(format!("lockring-{}.crt", root.id))
 }
 
-fn change_system(system: &SystemStore, machine: &Machine, change: &[&OsStr], input: &str) -> Outcome {
+fn change_system(machine: &Machine, change: &[&OsStr], input: &str, update: &[String]) -> Outcome {
     let Some(as_root) = &machine.as_root else {
         return Outcome::Skipped("only root may change it; run the command again with sudo".to_owned());
     };
-    let update: Vec<&OsStr> = system.update.iter().map(OsStr::new).collect();
+    let update: Vec<&OsStr> = update.iter().map(OsStr::new).collect();
     match run(as_root, change, input).and_then(|_| run(as_root, &update, "")) {
         Ok(_) => Outcome::Done,
         Err(reason) => Outcome::Failed(reason),

@@ -19,10 +19,12 @@ fn root(scratch: &Scratch) -> Root {
 fn machine(scratch: &Scratch, update: &[&str]) -> Machine {
     let directory = scratch.path.join("anchors");
     fs::create_dir_all(&directory).unwrap();
-    let missing = SystemStore { directory: scratch.path.join("missing"), update: vec!["false".to_owned()] };
-    let update = update.iter().map(|word| (*word).to_owned()).collect();
+    let update: Vec<String> = update.iter().map(|word| (*word).to_owned()).collect();
+    let fails = vec!["false".to_owned()];
+    let missing =
+        SystemStore { directory: scratch.path.join("missing"), update: fails.clone(), forget: fails };
     Machine {
-        systems: vec![missing, SystemStore { directory, update }],
+        systems: vec![missing, SystemStore { directory, forget: update.clone(), update }],
         as_root: Some(Vec::new()),
         browsers: None,
         certutil: "certutil".into(),
@@ -52,6 +54,38 @@ fn the_system_store_gets_one_file_and_loses_it_again() {
     assert_eq!(outcomes(&trust(&root, &machine)), [&Outcome::Already]);
     assert_eq!(outcomes(&untrust(&root, &machine)), [&Outcome::Done]);
     assert!(!file.exists() && neighbour.exists());
+}
+
+#[test]
+fn the_updater_of_debian_takes_the_file() {
+    if !is_installed(OsStr::new("update-ca-certificates")) {
+        return;
+    }
+    let scratch = Scratch::new("debian");
+    let place = |name: &str| scratch.path.join(name).to_str().unwrap().to_owned();
+    for directory in ["bundle", "packaged", "hooks"] {
+        fs::create_dir(scratch.path.join(directory)).unwrap();
+    }
+    let other = Scratch::new("packaged");
+    let packaged_root = self::root(&other).pem;
+    fs::write(scratch.path.join("packaged/other.crt"), &packaged_root).unwrap();
+    fs::write(scratch.path.join("conf"), "other.crt\n").unwrap();
+    let [anchors, bundle, packaged, hooks, conf] =
+        ["anchors", "bundle", "packaged", "hooks", "conf"].map(place);
+    let options = ["--localcertsdir", &anchors, "--etccertsdir", &bundle, "--certsdir", &packaged];
+    let update =
+        [&["update-ca-certificates"], &options[..], &["--hooksdir", &hooks, "--certsconf", &conf]].concat();
+    let mut machine = machine(&scratch, &update);
+    machine.systems[1].forget.push("--fresh".to_owned());
+    let root = root(&scratch);
+    let roots = || fs::read_to_string(scratch.path.join("bundle/ca-certificates.crt")).unwrap();
+    let report = trust(&root, &machine);
+    assert!(report.succeeded(), "{report}");
+    assert_eq!(roots(), format!("{packaged_root}{}", root.pem));
+    assert_eq!(outcomes(&untrust(&root, &machine)), [&Outcome::Done]);
+    assert_eq!(roots(), packaged_root);
+    let links = fs::read_dir(scratch.path.join("bundle")).unwrap();
+    assert_eq!(links.count(), 3, "the bundle and the two links of the other root");
 }
 
 #[test]

@@ -169,9 +169,11 @@ fn damaged(path: &Path, what: &'static str) -> Error {
 mod tests {
     use super::{Gate, Pair, generations, prune, save};
     use crate::acme::store::tests::Scratch;
-    use crate::acme::store::{Dir, Error};
+    use crate::acme::store::{Dir, Error, Store};
     use std::fs;
     use std::io;
+    use std::process::{Command, Stdio};
+    use std::time::Duration;
 
     fn pair(n: u32) -> Pair {
         Pair {
@@ -206,31 +208,63 @@ mod tests {
         assert_eq!(dir.pair("example.com").unwrap(), None, "another name");
     }
 
+    /// Stops a writing after some steps, and checks what is there then; whether it came to its end.
+    fn killed_after(steps: usize, old: Option<&Pair>) -> bool {
+        let scratch = Scratch::new("kill");
+        let dir = scratch.store().dir("certificates").unwrap();
+        if let Some(old) = old {
+            dir.save_pair("a.test", old).unwrap();
+        }
+        let mut left = steps;
+        let done = save_until(&dir, "a.test", &pair(2), &mut |_| {
+            left = left.checked_sub(1).ok_or(io::ErrorKind::Other)?;
+            Ok(())
+        });
+        let found = dir.pair("a.test").unwrap();
+        assert!(found.as_ref() == old || found == Some(pair(2)), "stopped after {steps} steps: {found:?}");
+        assert!(done.is_err() || found == Some(pair(2)));
+        dir.save_pair("a.test", &pair(3)).unwrap();
+        assert_eq!(dir.pair("a.test").unwrap(), Some(pair(3)), "the next renewal works");
+        done.is_ok()
+    }
+
     #[test]
     fn a_kill_at_any_step_leaves_the_old_pair_or_the_new_one() {
         for old in [None, Some(pair(1))] {
-            for stop_at in 0.. {
-                let scratch = Scratch::new("kill");
-                let dir = scratch.store().dir("certificates").unwrap();
-                if let Some(old) = &old {
-                    dir.save_pair("a.test", old).unwrap();
-                }
-                let mut steps = 0;
-                let done = save_until(&dir, "a.test", &pair(2), &mut |_| {
-                    steps += 1;
-                    if steps > stop_at { Err(io::Error::other("killed")) } else { Ok(()) }
-                });
-                let found = dir.pair("a.test").unwrap();
-                assert!(found == old || found == Some(pair(2)), "stopped after {stop_at} steps: {found:?}");
-                dir.save_pair("a.test", &pair(3)).unwrap();
-                assert_eq!(dir.pair("a.test").unwrap(), Some(pair(3)), "the next renewal works");
-                if done.is_ok() {
-                    assert_eq!(found, Some(pair(2)));
-                    assert!(stop_at >= 8, "every step was a stop once");
-                    break;
-                }
-            }
+            let whole = (0..100).find(|steps| killed_after(*steps, old.as_ref()));
+            assert_eq!(whole, Some(8), "every step was a stop once");
         }
+    }
+
+    /// The child of the test below: writes pairs until it is killed.
+    #[test]
+    fn write_until_killed() {
+        let Some(state) = std::env::var_os("LOCKRING_TEST_WRITE_UNTIL_KILLED") else { return };
+        let dir = Store::open(std::path::Path::new(&state)).unwrap().dir("certificates").unwrap();
+        for n in 1.. {
+            dir.save_pair("a.test", &pair(n)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_process_killed_at_random_leaves_whole_pairs() {
+        let scratch = Scratch::new("sigkill");
+        let dir = scratch.store().dir("certificates").unwrap();
+        dir.save_pair("a.test", &pair(0)).unwrap();
+        for round in 0..15u64 {
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "acme::store::pair::tests::write_until_killed"])
+                .env("LOCKRING_TEST_WRITE_UNTIL_KILLED", scratch.path.join("state"))
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap();
+            std::thread::sleep(Duration::from_micros(30_000 + round * 7_919));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let found = dir.pair("a.test").unwrap().unwrap();
+            assert_eq!(found.certificate.lines().nth(1), found.key.lines().nth(1), "round {round}");
+        }
+        assert!(generations(&dir.dir("a.test").unwrap().path).len() > 1, "the children wrote");
     }
 
     #[test]
