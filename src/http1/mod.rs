@@ -1,5 +1,5 @@
 //! Room 5. HTTP/1.1 (RFC 9112): [`head`]s as spans, what a [`request`] or [`response`] means and how its
-//! body ends ([`framing`]), bodies ([`body`], [`chunked`]), and writing ([`write`]). Pure: bytes in,
+//! body ends ([`framing`]), bodies ([`body`], [`chunked`]), and writing ([`mod@write`]). Pure: bytes in,
 //! spans and values out. Every ambiguity is refused here, once.
 
 pub mod body;

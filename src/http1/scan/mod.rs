@@ -1,5 +1,5 @@
 //! Byte classes of a head (RFC 9110 §5.6.2, §5.5; RFC 9112 §3) as one table, and the search for the first
-//! byte outside of a class. The table is the truth; [`swar`] and [`avx2`] are faster twins that a test
+//! byte outside of a class. The table is the truth; `swar` and `avx2` are faster twins that a test
 //! proves equal to it.
 
 #[cfg(target_arch = "x86_64")]
