@@ -1,5 +1,6 @@
 //! Outcomes into the worker's log ring and counters.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::connection::Side;
@@ -32,7 +33,7 @@ pub(super) fn request(side: &Side, exchange: &Exchange, now: Instant) {
     let version = if outcome.version == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" };
     write(side, &Line {
         time_unix_ms: began_ms(outcome.started, now),
-        client: side.facts.client,
+        client: outcome.client.map_or(side.facts.client, |ip| SocketAddr::new(ip, 0)),
         worker: side.facts.worker,
         site: site.map(AsRef::as_ref),
         host: &outcome.host,

@@ -104,6 +104,16 @@ impl Stream {
         self.acknowledged_at_start.map(|start| start + self.sent_total)
     }
 
+    /// From here on what comes in is only counted as bytes: nothing more is opened.
+    pub fn stop_reading_records(&mut self) {
+        self.records = None;
+        self.plain = self.plain.start..self.input.len();
+        self.cipher = self.input.len();
+        if matches!(self.read_end, Some(ReadEnd::Broken(_) | ReadEnd::CloseNotify)) && !self.fin {
+            self.read_end = None;
+        }
+    }
+
     /// Throws away what was received.
     pub fn discard_received(&mut self) {
         self.cipher = self.input.len();

@@ -18,7 +18,7 @@ use super::deadline::Wheel;
 use super::listener;
 use super::stream::Stream;
 use crate::config::model::Model;
-use crate::handoff::counters::Counters;
+use crate::handoff::counters::{Counters, Tally};
 use crate::handoff::mailbox::{Command, Receiver};
 use crate::handoff::published::Reader;
 use crate::handoff::ring::LineProducer;
@@ -78,6 +78,8 @@ pub struct Birth {
     pub counters: Arc<Counters>,
     /// Its ring to the log thread.
     pub log: LineProducer,
+    /// Counts to one when the worker accepts.
+    pub started: Tally,
     /// Says something to the operator, once.
     pub warn: fn(&str),
 }
@@ -348,6 +350,7 @@ pub fn run(birth: Birth) -> io::Result<()> {
 }
 
 async fn live(birth: &mut Option<Birth>, epoll: bool) -> io::Result<()> {
+    let started = birth.as_ref().map(|birth| birth.started.clone());
     let Some((worker, listeners, mailbox)) = Worker::new(birth) else { return Ok(()) };
     for (socket, protocol) in listeners {
         // io_uring answers EAGAIN on non-blocking sockets instead of waiting; epoll needs them.
@@ -356,6 +359,7 @@ async fn live(birth: &mut Option<Birth>, epoll: bool) -> io::Result<()> {
         monoio::spawn(listener::accept(Rc::clone(&worker), listener, protocol));
     }
     monoio::spawn(read_mail(Rc::clone(&worker), mailbox, epoll));
+    started.inspect(|started| started.add(1));
     keep_house(&worker).await;
     Ok(())
 }

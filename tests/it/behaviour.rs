@@ -309,7 +309,7 @@ fn a_client_that_says_it_is_done_still_gets_its_answer() {
     let proxy = Setup::a(origin.address).server("").start();
     let mut client = proxy.connect("a.test");
     client.send("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
-    client.half_close();
+    client.say_done();
     assert_eq!(client.response().text(), "late");
 }
 

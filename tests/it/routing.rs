@@ -64,8 +64,8 @@ fn the_acme_challenge_path_is_404_not_a_redirect() {
     let proxy = Setup::a(origin.address).start();
     for token in ["unknown-token", "..%2f..%2fetc%2fpasswd", "../../etc/passwd", ""] {
         let response = proxy.plain().get("a.test", &format!("/.well-known/acme-challenge/{token}"));
-        if token.starts_with("../") {
-            assert!([404, 308].contains(&response.status()), "{token}");
+        if token.starts_with("..") {
+            assert!([400, 404, 308].contains(&response.status()), "{token}");
         } else {
             assert_eq!(response.status(), 404, "{token}");
         }

@@ -209,7 +209,8 @@ pub struct Exchange {
     group: Option<GroupId>,
     demo: bool,
     keep_alive: bool,
-    upgrade_offered: bool,
+    /// Protocols that the client offered to switch to.
+    offered: Vec<u8>,
     delivery: Delivery,
     /// Whether a final response head was handed out.
     answered: bool,
@@ -256,7 +257,7 @@ impl Exchange {
             group: None,
             demo: false,
             keep_alive: false,
-            upgrade_offered: false,
+            offered: Vec::new(),
             delivery: NO_DELIVERY,
             answered: false,
             response_keep_alive: false,
@@ -292,7 +293,7 @@ impl Exchange {
         self.group = None;
         self.demo = false;
         self.keep_alive = false;
-        self.upgrade_offered = false;
+        self.offered.clear();
         self.delivery = NO_DELIVERY;
         self.answered = false;
         self.response_keep_alive = false;

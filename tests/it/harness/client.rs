@@ -163,6 +163,14 @@ impl Client {
     }
 
     /// Says that no more will be sent: close_notify on TLS, then FIN.
+    pub fn say_done(&mut self) {
+        if let Stream::Tls(tls) = &mut self.reader.stream {
+            tls.conn.send_close_notify();
+            tls.flush().unwrap();
+        }
+    }
+
+    /// close_notify, then FIN: over TLS the client is gone.
     pub fn half_close(&mut self) {
         if let Stream::Tls(tls) = &mut self.reader.stream {
             tls.conn.send_close_notify();
