@@ -85,8 +85,8 @@ enum Step {
 
 use BodyError::{BadChunkDataEnd, BadChunkExtension, BadChunkLineEnd, BadChunkSize};
 use State::{
-    Data, DataCr, DataEnd, Digits, Done, Escaped, Extension, LastCr, LineCr, Quoted, Semicolon, Size, Trailer, TrailerCr,
-    TrailerLine,
+    Data, DataCr, DataEnd, Digits, Done, Escaped, Extension, LastCr, LineCr, Quoted, Semicolon, Size,
+    Trailer, TrailerCr, TrailerLine,
 };
 
 const fn to(state: State) -> Step {

@@ -253,7 +253,8 @@ impl Connection {
         };
         let local = if hello.server_name().is_some() { None } else { self.client.socket().local_addr().ok() };
         // The address matters only for clients that name no host.
-        let local = local.map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |address| address.ip().to_canonical());
+        let local =
+            local.map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |address| address.ip().to_canonical());
         let chosen = choose(&self.side.setup.store, &hello, local);
         match chosen {
             Ok(chosen) => match Handshake::new(Arc::clone(chosen.entry.config())) {

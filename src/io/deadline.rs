@@ -114,7 +114,8 @@ impl Inner {
         while self.step < target {
             self.step += 1;
             let step = self.step;
-            let list = self.buckets.get_mut((step % BUCKETS) as usize).map(std::mem::take).unwrap_or_default();
+            let list =
+                self.buckets.get_mut((step % BUCKETS) as usize).map(std::mem::take).unwrap_or_default();
             for id in list {
                 self.visit(id, step, due);
             }

@@ -31,58 +31,64 @@ pub(super) fn request(side: &Side, exchange: &Exchange, now: Instant) {
     let site = outcome.site.and_then(|index| side.setup.names.get(index as usize));
     let since = |at: Option<Instant>| at.map(|at| micros(outcome.started, at));
     let version = if outcome.version == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" };
-    write(side, &Line {
-        time_unix_ms: began_ms(outcome.started, now),
-        client: outcome.client.map_or(side.facts.client, |ip| SocketAddr::new(ip, 0)),
-        worker: side.facts.worker,
-        site: site.map(AsRef::as_ref),
-        host: &outcome.host,
-        method: &outcome.method,
-        target: &outcome.target,
-        version,
-        status: outcome.status,
-        upstream: outcome.endpoint.and_then(|id| groups.endpoint(id)).map(|endpoint| &*endpoint.label),
-        bytes_in: outcome.bytes_in,
-        bytes_out: outcome.bytes_out,
-        times: Times {
-            head: since(outcome.head_done),
-            connect: since(outcome.connected),
-            first_byte: since(outcome.first_byte),
-            total: since(Some(now)),
+    write(
+        side,
+        &Line {
+            time_unix_ms: began_ms(outcome.started, now),
+            client: outcome.client.map_or(side.facts.client, |ip| SocketAddr::new(ip, 0)),
+            worker: side.facts.worker,
+            site: site.map(AsRef::as_ref),
+            host: &outcome.host,
+            method: &outcome.method,
+            target: &outcome.target,
+            version,
+            status: outcome.status,
+            upstream: outcome.endpoint.and_then(|id| groups.endpoint(id)).map(|endpoint| &*endpoint.label),
+            bytes_in: outcome.bytes_in,
+            bytes_out: outcome.bytes_out,
+            times: Times {
+                head: since(outcome.head_done),
+                connect: since(outcome.connected),
+                first_byte: since(outcome.first_byte),
+                total: since(Some(now)),
+            },
+            tls: side.facts.tls,
+            resumed: side.facts.resumed,
+            attempts: outcome.attempts,
+            end: outcome.end.word(),
+            reason: outcome.reason,
+            at: outcome.at,
         },
-        tls: side.facts.tls,
-        resumed: side.facts.resumed,
-        attempts: outcome.attempts,
-        end: outcome.end.word(),
-        reason: outcome.reason,
-        at: outcome.at,
-    });
+    );
 }
 
 /// A connection that was refused before it asked for anything.
 pub(super) fn refused_connection(side: &Side, began: Instant, now: Instant, reason: &'static str) {
     let times = Times { total: Some(micros(began, now)), ..Times::default() };
-    write(side, &Line {
-        time_unix_ms: began_ms(began, now),
-        client: side.facts.client,
-        worker: side.facts.worker,
-        site: None,
-        host: b"",
-        method: b"",
-        target: b"",
-        version: "",
-        status: 0,
-        upstream: None,
-        bytes_in: 0,
-        bytes_out: 0,
-        times,
-        tls: None,
-        resumed: false,
-        attempts: 0,
-        end: End::Refused.word(),
-        reason: Some(reason),
-        at: None,
-    });
+    write(
+        side,
+        &Line {
+            time_unix_ms: began_ms(began, now),
+            client: side.facts.client,
+            worker: side.facts.worker,
+            site: None,
+            host: b"",
+            method: b"",
+            target: b"",
+            version: "",
+            status: 0,
+            upstream: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            times,
+            tls: None,
+            resumed: false,
+            attempts: 0,
+            end: End::Refused.word(),
+            reason: Some(reason),
+            at: None,
+        },
+    );
 }
 
 fn write(side: &Side, line: &Line<'_>) {

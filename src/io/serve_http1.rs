@@ -13,9 +13,7 @@ use super::dial::dial;
 use super::log_line;
 use super::stream::{ReadEnd, Stream};
 use crate::limits;
-use crate::proxy::exchange::{
-    Action, Blocked, ClientEnd, ConnectFailure, Context, Exchange, Finish, Timer,
-};
+use crate::proxy::exchange::{Action, Blocked, ClientEnd, ConnectFailure, Context, Exchange, Finish, Timer};
 use crate::telemetry::metrics::Counter;
 use crate::upstream::balance::power_of_two_choices;
 use crate::upstream::group::{EndpointId, GroupId};

@@ -74,10 +74,7 @@ where
 
 /// The receiving direction of `socket`.
 pub(super) fn reader(socket: Socket, buffers: Buffers) -> Reader {
-    Box::pin(Repeated {
-        make: move |order| receive(socket.clone(), buffers.clone(), order),
-        operation: None,
-    })
+    Box::pin(Repeated { make: move |order| receive(socket.clone(), buffers.clone(), order), operation: None })
 }
 
 async fn receive(socket: Socket, buffers: Buffers, order: Receive) -> Received {

@@ -128,8 +128,19 @@ const DATE_LENGTH: usize = 29;
 
 impl Worker {
     fn new(birth: &mut Option<Birth>) -> Option<(Rc<Self>, Vec<(TcpListener, Protocol)>, Receiver)> {
-        let Birth { number, https_port, connections_max, listeners, mut setup, resolved, mailbox, counters, log, warn, .. } =
-            birth.take()?;
+        let Birth {
+            number,
+            https_port,
+            connections_max,
+            listeners,
+            mut setup,
+            resolved,
+            mailbox,
+            counters,
+            log,
+            warn,
+            ..
+        } = birth.take()?;
         let now = Instant::now();
         let current = Rc::new(Arc::clone(setup.load()));
         let endpoints = current.table.groups().endpoints().len();
@@ -288,12 +299,8 @@ pub fn unix_ms() -> u64 {
 }
 
 /// Which ring set-up flags are asked for, best first.
-const FLAGS: [&str; 4] = [
-    "SINGLE_ISSUER, DEFER_TASKRUN, SUBMIT_ALL",
-    "COOP_TASKRUN, SUBMIT_ALL",
-    "SUBMIT_ALL",
-    "none",
-];
+const FLAGS: [&str; 4] =
+    ["SINGLE_ISSUER, DEFER_TASKRUN, SUBMIT_ALL", "COOP_TASKRUN, SUBMIT_ALL", "SUBMIT_ALL", "none"];
 
 fn ring(level: usize) -> io_uring::Builder {
     let mut builder = io_uring::IoUring::builder();

@@ -52,7 +52,8 @@ pub fn stock(model: &Model, common: &TlsCommon, ca: Option<&LocalCa>, now: u64) 
             }
             continue;
         }
-        let entry = Entry::new(site.index, pairs, common).map_err(|error| format!("{}: {error}", site.host))?;
+        let entry =
+            Entry::new(site.index, pairs, common).map_err(|error| format!("{}: {error}", site.host))?;
         if default {
             builder.default(Arc::clone(&entry));
         }
@@ -91,7 +92,10 @@ fn local_leaf(
 }
 
 fn read_files(host: &HostPattern, files: &[CertificateFiles]) -> Result<Vec<Arc<CertifiedPair>>, String> {
-    files.iter().map(|files| read_pair(&files.certificate, &files.key).map_err(|e| format!("{host}: {e}"))).collect()
+    files
+        .iter()
+        .map(|files| read_pair(&files.certificate, &files.key).map_err(|e| format!("{host}: {e}")))
+        .collect()
 }
 
 fn read_pair(certificate: &Path, key: &Path) -> Result<Arc<CertifiedPair>, String> {
@@ -105,7 +109,8 @@ fn read_pair(certificate: &Path, key: &Path) -> Result<Arc<CertifiedPair>, Strin
 /// Every `NAME.pem` (or `.crt`) with a `NAME.key` beside it. A pair that cannot be used is passed over
 /// and named, so that one bad file does not stop the others.
 fn read_directory(directory: &Path, warnings: &mut Vec<String>) -> Result<Vec<Arc<CertifiedPair>>, String> {
-    let entries = std::fs::read_dir(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    let entries =
+        std::fs::read_dir(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let is_chain = |path: &PathBuf| path.extension().is_some_and(|ext| ext == "pem" || ext == "crt");
     let mut chains: Vec<PathBuf> =
         entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_chain).collect();

@@ -26,7 +26,8 @@ const ASIDE: [(u16, u16); 2] = [(443, 8443), (80, 8080)];
 /// # Errors
 /// A text that names the address and the cause.
 pub fn bind(server: &Server, workers: usize) -> Result<Listeners, String> {
-    let mut listeners = Listeners { per_worker: (0..workers).map(|_| Vec::new()).collect(), addresses: Vec::new() };
+    let mut listeners =
+        Listeners { per_worker: (0..workers).map(|_| Vec::new()).collect(), addresses: Vec::new() };
     let https = server.https.iter().map(|address| (*address, Protocol::Https));
     let http = server.http.iter().map(|address| (*address, Protocol::Http));
     let wanted: Vec<(SocketAddr, Protocol)> = https.chain(http).collect();

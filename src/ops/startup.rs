@@ -54,7 +54,9 @@ pub fn run(model: Model, hint: bool) -> Result<(), String> {
     let certificates = Arc::new(Certificates::open(&model)?);
     let (setup, renew_at) = certificates.setup()?;
     let setup = Published::new(Arc::new(setup));
-    certificates.look_after(renew_at, setup.clone()).map_err(|error| format!("certificate thread: {error}"))?;
+    certificates
+        .look_after(renew_at, setup.clone())
+        .map_err(|error| format!("certificate thread: {error}"))?;
     let resolver = Resolver::start(resolve::names(&model)).map_err(|error| format!("resolver: {error}"))?;
     if !resolver.wait(RESOLVE_PATIENCE) {
         say("some upstream names have not resolved yet; their requests get 502 until they do");
@@ -203,7 +205,8 @@ impl Certificates {
         let mut roots = rustls::RootCertStore::empty();
         let native = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(native.certs);
-        let upstream_tls = crate::tls::client::client_config(roots).map_err(|error| format!("TLS: {error}"))?;
+        let upstream_tls =
+            crate::tls::client::client_config(roots).map_err(|error| format!("TLS: {error}"))?;
         let root = ca.as_ref().map(|ca| ca.root().path.clone());
         Ok(Self { model: Arc::clone(model), common, ca, upstream_tls: Arc::new(upstream_tls), root })
     }

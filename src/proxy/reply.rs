@@ -84,7 +84,10 @@ mod tests {
         reply.write(Method::Get, false, b"Sun, 06 Nov 1994 08:49:37 GMT", &mut out);
         let text = String::from_utf8(out).unwrap();
         assert!(text.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{text}");
-        assert!(text.contains("\r\nContent-Length: 21\r\n") && text.contains("\r\nRetry-After: 3\r\n"), "{text}");
+        assert!(
+            text.contains("\r\nContent-Length: 21\r\n") && text.contains("\r\nRetry-After: 3\r\n"),
+            "{text}"
+        );
         assert!(text.ends_with("\r\nConnection: close\r\n\r\nthe app is not there\n"), "{text}");
     }
 

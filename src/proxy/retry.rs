@@ -73,9 +73,7 @@ impl Replay {
             return false;
         }
         match failure {
-            Failure::NotConnected => {
-                (self.attempts as usize) < endpoints.clamp(1, limits::CONNECT_ADDRESSES)
-            }
+            Failure::NotConnected => (self.attempts as usize) < endpoints.clamp(1, limits::CONNECT_ADDRESSES),
             Failure::Reused { untouched } => self.attempts < limits::ATTEMPTS && (idempotent || untouched),
             Failure::Fresh => false,
         }

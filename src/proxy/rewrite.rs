@@ -58,7 +58,13 @@ pub fn request_head(received: &Received<'_>, facts: &ConnectionFacts, server: &S
     request_line(received, out);
     write::field(out, b"Host", received.authority());
     for line in &received.head.fields {
-        if passes(line, received.bytes, &received.head.fields, received.request.connection.names_others, server) {
+        if passes(
+            line,
+            received.bytes,
+            &received.head.fields,
+            received.request.connection.names_others,
+            server,
+        ) {
             write::field(out, line.name.of(received.bytes), line.value.of(received.bytes));
         }
     }
@@ -76,7 +82,8 @@ pub fn request_head(received: &Received<'_>, facts: &ConnectionFacts, server: &S
     }
     forwarding_fields(received, facts, server, out);
     // RFC 9110 §7.6.3: a gateway sends Via in each request that it forwards.
-    let version: &[u8] = if received.head.version == Version::Http10 { b"1.0 lockring" } else { b"1.1 lockring" };
+    let version: &[u8] =
+        if received.head.version == Version::Http10 { b"1.0 lockring" } else { b"1.1 lockring" };
     write::field(out, b"Via", version);
     write::end(out);
 }
@@ -114,8 +121,12 @@ fn passes(line: &FieldLine, bytes: &[u8], fields: &[FieldLine], names_others: bo
     let name = line.name.of(bytes);
     match line.known {
         // Written by the proxy itself.
-        Name::Host | Name::ContentLength | Name::Expect | Name::Forwarded | Name::Http2Settings => return false,
-        Name::XForwardedFor | Name::XForwardedHost | Name::XForwardedPort | Name::XForwardedProto => return false,
+        Name::Host | Name::ContentLength | Name::Expect | Name::Forwarded | Name::Http2Settings => {
+            return false;
+        }
+        Name::XForwardedFor | Name::XForwardedHost | Name::XForwardedPort | Name::XForwardedProto => {
+            return false;
+        }
         Name::XRealIp => return false,
         known if request::is_hop_by_hop(known) => return false,
         _ => {}
@@ -151,7 +162,8 @@ pub fn forwarded_client(received: &Received<'_>, server: &Server) -> Option<IpAd
     let mut client = None;
     let values: Vec<&[u8]> = received.fields(Name::XForwardedFor).collect();
     for entry in values.iter().rev().flat_map(|value| value.rsplit(|byte| *byte == b',')) {
-        let Some(ip) = std::str::from_utf8(entry).ok().and_then(|text| text.trim().parse::<IpAddr>().ok()) else {
+        let Some(ip) = std::str::from_utf8(entry).ok().and_then(|text| text.trim().parse::<IpAddr>().ok())
+        else {
             break;
         };
         client = Some(ip.to_canonical());
@@ -194,7 +206,8 @@ fn forwarding_fields(received: &Received<'_>, facts: &ConnectionFacts, server: &
         out.extend_from_slice(b"Forwarded: ");
         continued(received, Name::Forwarded, facts, out);
         // RFC 7239 §6: an IPv6 address is bracketed and quoted.
-        let (open, close) = if facts.client.is_ipv6() && facts.client_ip.contains(':') { ("\"[", "]\"") } else { ("", "") };
+        let (open, close) =
+            if facts.client.is_ipv6() && facts.client_ip.contains(':') { ("\"[", "]\"") } else { ("", "") };
         for piece in [b"for=".as_slice(), open.as_bytes(), facts.client_ip.as_bytes(), close.as_bytes()] {
             out.extend_from_slice(piece);
         }

@@ -89,7 +89,9 @@ impl Socket {
         let length = size_of::<libc::linger>() as libc::socklen_t;
         let fd = self.stream().as_raw_fd();
         // SAFETY: the pointer and the length describe a `linger` that lives through the call.
-        unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), length) };
+        unsafe {
+            libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), length)
+        };
     }
 
     /// The local address.

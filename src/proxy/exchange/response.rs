@@ -168,5 +168,4 @@ impl Exchange {
     pub(super) fn bad_response(&mut self, cx: &Context<'_>, reason: &'static str) {
         self.upstream_failed(cx, 502, "The app sent a response that cannot be understood.", reason);
     }
-
 }
