@@ -17,7 +17,7 @@ use super::log_line;
 use super::serve_http1::Serving;
 use super::stream::{ReadEnd, Stream};
 use super::sys::Socket;
-use super::worker::{Protocol, Setup, Worker};
+use super::worker::{Current, Protocol, Worker};
 use crate::http::method::Method;
 use crate::limits;
 use crate::proxy::outcome::ConnectionFacts;
@@ -34,7 +34,7 @@ use crate::wire::proxy_protocol;
 /// Whose connection it is and what it was chosen for.
 pub(super) struct Side {
     pub(super) worker: Rc<Worker>,
-    pub(super) setup: Rc<Arc<Setup>>,
+    pub(super) setup: Rc<Current>,
     pub(super) facts: ConnectionFacts,
     pub(super) entry: Option<Arc<Entry>>,
     pub(super) protocol: Protocol,

@@ -47,6 +47,17 @@ pub struct Setup {
     pub logs: bool,
 }
 
+/// A setup as connections of one worker hold it: their counts of holders stay on this CPU.
+pub struct Current(Arc<Setup>);
+
+impl std::ops::Deref for Current {
+    type Target = Setup;
+
+    fn deref(&self) -> &Setup {
+        &self.0
+    }
+}
+
 /// What a listener does with connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -105,7 +116,7 @@ pub struct Worker {
     pub(super) connections_max: usize,
     pub(super) warn: fn(&str),
     setup: RefCell<Reader<Setup>>,
-    current: RefCell<Rc<Arc<Setup>>>,
+    current: RefCell<Rc<Current>>,
     resolved: RefCell<Reader<Resolved>>,
     loads: RefCell<Vec<Load>>,
     luck: Cell<u64>,
@@ -115,6 +126,9 @@ pub struct Worker {
     stopped: Cell<bool>,
     waiting: RefCell<Vec<Waker>>,
 }
+
+/// Listening sockets and what they speak.
+type Listeners = Vec<(TcpListener, Protocol)>;
 
 /// Work under way at one endpoint.
 #[derive(Clone, Copy, Debug, Default)]
@@ -127,7 +141,7 @@ struct Load {
 const DATE_LENGTH: usize = 29;
 
 impl Worker {
-    fn new(birth: &mut Option<Birth>) -> Option<(Rc<Self>, Vec<(TcpListener, Protocol)>, Receiver)> {
+    fn new(birth: &mut Option<Birth>) -> Option<(Rc<Self>, Listeners, Receiver)> {
         let Birth {
             number,
             https_port,
@@ -142,7 +156,7 @@ impl Worker {
             ..
         } = birth.take()?;
         let now = Instant::now();
-        let current = Rc::new(Arc::clone(setup.load()));
+        let current = Rc::new(Current(Arc::clone(setup.load())));
         let endpoints = current.table.groups().endpoints().len();
         let model = &current.model;
         let pool = Pool::new(endpoints, model.limits.pool_idle, model.timeouts.pool_idle);
@@ -174,12 +188,12 @@ impl Worker {
 
     /// Configuration and certificates now. Costs one comparison unless they were replaced.
     #[must_use]
-    pub fn setup(&self) -> Rc<Arc<Setup>> {
+    pub fn setup(&self) -> Rc<Current> {
         let mut reader = self.setup.borrow_mut();
         let latest = reader.load();
         let mut current = self.current.borrow_mut();
-        if !Arc::ptr_eq(latest, &current) {
-            *current = Rc::new(Arc::clone(latest));
+        if !Arc::ptr_eq(latest, &current.0) {
+            *current = Rc::new(Current(Arc::clone(latest)));
         }
         Rc::clone(&current)
     }
@@ -327,10 +341,11 @@ fn ring(level: usize) -> io_uring::Builder {
 pub fn run(birth: Birth) -> io::Result<()> {
     let warn = birth.warn;
     let first = birth.number == 0;
-    if let Some(cpu) = birth.cpu {
-        if !core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) && first {
-            warn(&format!("cannot pin worker {} to CPU {cpu}", birth.number));
-        }
+    if let Some(cpu) = birth.cpu
+        && !core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
+        && first
+    {
+        warn(&format!("cannot pin worker {} to CPU {cpu}", birth.number));
     }
     let mut birth = Some(birth);
     let mut refused = None;

@@ -114,14 +114,10 @@ impl Exchange {
     /// The group that the request goes to; `None` if it was answered here.
     fn destination(&mut self, cx: &Context<'_>, received: &Received<'_>) -> Result<Option<GroupId>, Refusal> {
         let refusal = |status, text, reason| Refusal { status, text, reason };
-        if let (Framing::Length(length), Some(limit)) = (self.framing, cx.model.limits.body) {
-            if length > limit {
-                return Err(refusal(
-                    413,
-                    "The request body is larger than this server takes.",
-                    "body-too-large",
-                ));
-            }
+        if let (Framing::Length(length), Some(limit)) = (self.framing, cx.model.limits.body)
+            && length > limit
+        {
+            return Err(refusal(413, "The request body is larger than this server takes.", "body-too-large"));
         }
         let host = received.authority();
         let span = authority::parse(host).map(|authority| authority.host).unwrap_or_default();
@@ -261,10 +257,11 @@ impl Exchange {
                 write::chunk_end(&mut self.upstream_out);
             }
         }
-        if end && chunked {
-            if let Upload::Body(reader) = &self.upload {
-                write::last_chunk(&mut self.upstream_out, reader.trailers());
-            }
+        if end
+            && chunked
+            && let Upload::Body(reader) = &self.upload
+        {
+            write::last_chunk(&mut self.upstream_out, reader.trailers());
         }
     }
 

@@ -146,10 +146,10 @@ impl Exchange {
     }
 
     fn end_response_body(&mut self) {
-        if let Download::Body(reader) = &self.download {
-            if matches!(self.delivery.framing, Framing::Chunked) {
-                write::last_chunk(&mut self.client_out, reader.trailers());
-            }
+        if let Download::Body(reader) = &self.download
+            && matches!(self.delivery.framing, Framing::Chunked)
+        {
+            write::last_chunk(&mut self.client_out, reader.trailers());
         }
         self.response_is_whole();
     }
