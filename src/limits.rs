@@ -136,6 +136,10 @@ pub const RESOLVE_INTERVAL: Duration = Duration::from_secs(10);
 /// After an answer that closes: how long the client's last bytes are read and thrown away, so that a
 /// reset does not overtake the answer.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes that have to come at once to prolong it.
+pub const LINGER_PIECE: usize = 1024;
+/// The same in all, while the client goes on sending.
+pub const LINGER_TOTAL: Duration = Duration::from_secs(30);
 /// Step of the deadline wheel: deadlines fire at most this late.
 pub const DEADLINE_STEP: Duration = Duration::from_millis(100);
 

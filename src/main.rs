@@ -3,10 +3,14 @@
 //! 0: it did what was asked. 1: the configuration or the command line is wrong. 2: it failed at run time.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use lockring::acme::local_ca::{LocalCa, Root};
+use lockring::acme::store::Store;
 use lockring::cli::{self, Command};
 use lockring::config::{self, Loaded, Severity};
+use lockring::ops::trust::{self, Machine};
 use lockring::ops::{check, startup};
 
 #[global_allocator]
@@ -48,7 +52,8 @@ fn run(command: Command) -> ExitCode {
             print(&report.render(format));
             ExitCode::from(report.exit_code())
         }
-        Command::Trust { .. } | Command::Untrust { .. } => ExitCode::from(RUN_TIME_ERROR),
+        Command::Trust { state } => trusting(state, trust::trust),
+        Command::Untrust { state } => trusting(state, trust::untrust),
     }
 }
 
@@ -63,6 +68,26 @@ fn serve(loaded: Loaded, hint: bool) -> ExitCode {
     }
     match startup::run(loaded.model, hint) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            startup::say(&error);
+            ExitCode::from(RUN_TIME_ERROR)
+        }
+    }
+}
+
+fn trusting(state: Option<PathBuf>, act: fn(&Root, &Machine) -> trust::Report) -> ExitCode {
+    let state = state.unwrap_or_else(|| config::default_state(&check::Disk));
+    let root = Store::open(&state).map_err(|error| error.to_string()).and_then(|store| {
+        LocalCa::find_root(&store).map_err(|error| error.to_string())?.ok_or_else(|| {
+            format!("{}: no local CA here yet; `lockring proxy localhost=demo` makes one", state.display())
+        })
+    });
+    match root {
+        Ok(root) => {
+            let report = act(&root, &Machine::this());
+            print(&report.to_string());
+            if report.succeeded() { ExitCode::SUCCESS } else { ExitCode::from(RUN_TIME_ERROR) }
+        }
         Err(error) => {
             startup::say(&error);
             ExitCode::from(RUN_TIME_ERROR)

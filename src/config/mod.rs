@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 pub use arguments::{ProxyArguments, from_arguments};
 pub use diagnostic::{Code, Diagnostic, Place, Severity, Spot};
 pub use model::Model;
+pub use resolve::default_state;
 pub use whole::is_reached;
 
 use crate::limits;

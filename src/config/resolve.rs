@@ -315,7 +315,8 @@ fn default_site(reader: &mut Reader<'_>) -> Option<super::model::HostPattern> {
 }
 
 /// Root's place is the system's; another user's is below the home directory (XDG Base Directory).
-fn default_state(files: &dyn Files) -> PathBuf {
+#[must_use]
+pub fn default_state(files: &dyn Files) -> PathBuf {
     let given = |name: &str| files.env(name).filter(|value| value.starts_with('/')).map(PathBuf::from);
     if files.is_root() {
         return PathBuf::from("/var/lib/lockring");
@@ -333,6 +334,8 @@ fn bounds(reader: &mut Reader<'_>) -> Limits {
     let mut limits = Limits::default();
     reader.count("limits.connections", &mut limits.connections);
     reader.bytes("limits.head", &mut limits.head);
+    // A head that was made smaller makes the default target smaller with it.
+    limits.target = limits.target.min(limits.head / 2);
     reader.bytes("limits.target", &mut limits.target);
     reader.count("limits.fields", &mut limits.fields);
     limits.body = reader.size("limits.body").flatten();

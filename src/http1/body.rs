@@ -210,6 +210,9 @@ mod tests {
     #[test]
     fn the_largest_size_does_not_overflow() {
         let mut reader = BodyReader::new(Framing::Chunked);
-        assert_eq!(reader.next(b"ffffffffffffffff\r\nabc").unwrap().data.len(), 3);
+        assert_eq!(reader.next(b"7fffffffffffffff\r\nabc").unwrap().data.len(), 3);
+        assert_eq!(decode(b"8000000000000000\r\nabc"), Err(BodyError::ChunkSizeTooLong));
+        assert!(decode(b"5;a=\"b;\\\"\r\n\"\r\nhello\r\n0\r\n\r\n").is_err(), "CRLF within quotes");
+        assert!(decode(b"5;a=\"b;\\\"c\";d\r\nhello\r\n0\r\n\r\n").is_ok());
     }
 }

@@ -9,6 +9,7 @@
 //!   |              ';'            CR               |  ( size = 0 )                               |
 //!   |              v              |                v                                             |
 //!   |          Semicolon -token-> Extension     Trailer --CR--> LastCr --LF--> Done              |
+//!   |            (a quoted string inside: Quoted, and Escaped after a backslash)                 |
 //!   |                                             | ^                                            |
 //!   |                                        other| LF                                           |
 //!   |                                             v |                                            |
@@ -47,6 +48,8 @@ enum State {
     Digits,
     Semicolon,
     Extension,
+    Quoted,
+    Escaped,
     LineCr,
     Data,
     DataEnd,
@@ -63,6 +66,8 @@ enum State {
 enum Class {
     Hex,
     Semicolon,
+    Quote,
+    Backslash,
     Blank,
     Cr,
     Lf,
@@ -80,8 +85,8 @@ enum Step {
 
 use BodyError::{BadChunkDataEnd, BadChunkExtension, BadChunkLineEnd, BadChunkSize};
 use State::{
-    Data, DataCr, DataEnd, Digits, Done, Extension, LastCr, LineCr, Semicolon, Size, Trailer, TrailerCr,
-    TrailerLine,
+    Data, DataCr, DataEnd, Digits, Done, Escaped, Extension, LastCr, LineCr, Quoted, Semicolon, Size,
+    Trailer, TrailerCr, TrailerLine,
 };
 
 const fn to(state: State) -> Step {
@@ -96,22 +101,24 @@ const DATA: Step = Step::Refuse(BadChunkDataEnd);
 /// One row per state that reads bytes one by one, one column per class, in the order of their enums.
 /// `Data` and `Done` read none; a byte there would be a defect and is refused.
 #[rustfmt::skip]
-const TABLE: [[Step; 8]; 13] = [
-    //                Hex              Semicolon        Blank            CR             LF             Token            Other            Control
-    /* Size        */ [to(Digits),      SIZE,            SIZE,            SIZE,          LINE,          SIZE,            SIZE,            SIZE],
+const TABLE: [[Step; 10]; 15] = [
+    //                Hex              Semicolon        Quote            Backslash        Blank            Cr               Lf               Token            Other            Control
+    /* Size        */ [to(Digits),      SIZE,            SIZE,            SIZE,            SIZE,            SIZE,            LINE,            SIZE,            SIZE,            SIZE],
     // RFC 9112 §7.1.1 lets blanks stand before ";" and be ignored; we refuse them, as readers differ.
-    /* Digits      */ [to(Digits),      to(Semicolon),   SIZE,            to(LineCr),    LINE,          SIZE,            SIZE,            SIZE],
-    /* Semicolon   */ [to(Extension),   EXT,             EXT,             EXT,           LINE,          to(Extension),   EXT,             EXT],
-    /* Extension   */ [to(Extension),   to(Extension),   to(Extension),   to(LineCr),    LINE,          to(Extension),   to(Extension),   EXT],
-    /* LineCr      */ [LINE,            LINE,            LINE,            LINE,          to(Data),      LINE,            LINE,            LINE],
-    /* Data        */ [DATA,            DATA,            DATA,            DATA,          DATA,          DATA,            DATA,            DATA],
-    /* DataEnd     */ [DATA,            DATA,            DATA,            to(DataCr),    DATA,          DATA,            DATA,            DATA],
-    /* DataCr      */ [DATA,            DATA,            DATA,            DATA,          to(Size),      DATA,            DATA,            DATA],
-    /* Trailer     */ [to(TrailerLine), to(TrailerLine), to(TrailerLine), to(LastCr),    LINE,          to(TrailerLine), to(TrailerLine), to(TrailerLine)],
-    /* TrailerLine */ [to(TrailerLine), to(TrailerLine), to(TrailerLine), to(TrailerCr), LINE,          to(TrailerLine), to(TrailerLine), to(TrailerLine)],
-    /* TrailerCr   */ [LINE,            LINE,            LINE,            LINE,          to(Trailer),   LINE,            LINE,            LINE],
-    /* LastCr      */ [LINE,            LINE,            LINE,            LINE,          to(Done),      LINE,            LINE,            LINE],
-    /* Done        */ [DATA,            DATA,            DATA,            DATA,          DATA,          DATA,            DATA,            DATA],
+    /* Digits      */ [to(Digits),      to(Semicolon),   SIZE,            SIZE,            SIZE,            to(LineCr),      LINE,            SIZE,            SIZE,            SIZE],
+    /* Semicolon   */ [to(Extension),   EXT,             EXT,             EXT,             EXT,             EXT,             LINE,            to(Extension),   EXT,             EXT],
+    /* Extension   */ [to(Extension),   to(Extension),   to(Quoted),      EXT,             to(Extension),   to(LineCr),      LINE,            to(Extension),   to(Extension),   EXT],
+    /* Quoted      */ [to(Quoted),      to(Quoted),      to(Extension),   to(Escaped),     to(Quoted),      EXT,             LINE,            to(Quoted),      to(Quoted),      EXT],
+    /* Escaped     */ [to(Quoted),      to(Quoted),      to(Quoted),      to(Quoted),      to(Quoted),      EXT,             LINE,            to(Quoted),      to(Quoted),      EXT],
+    /* LineCr      */ [LINE,            LINE,            LINE,            LINE,            LINE,            LINE,            to(Data),        LINE,            LINE,            LINE],
+    /* Data        */ [DATA,            DATA,            DATA,            DATA,            DATA,            DATA,            DATA,            DATA,            DATA,            DATA],
+    /* DataEnd     */ [DATA,            DATA,            DATA,            DATA,            DATA,            to(DataCr),      DATA,            DATA,            DATA,            DATA],
+    /* DataCr      */ [DATA,            DATA,            DATA,            DATA,            DATA,            DATA,            to(Size),        DATA,            DATA,            DATA],
+    /* Trailer     */ [to(TrailerLine), to(TrailerLine), to(TrailerLine), to(TrailerLine), to(TrailerLine), to(LastCr),      LINE,            to(TrailerLine), to(TrailerLine), to(TrailerLine)],
+    /* TrailerLine */ [to(TrailerLine), to(TrailerLine), to(TrailerLine), to(TrailerLine), to(TrailerLine), to(TrailerCr),   LINE,            to(TrailerLine), to(TrailerLine), to(TrailerLine)],
+    /* TrailerCr   */ [LINE,            LINE,            LINE,            LINE,            LINE,            LINE,            to(Trailer),     LINE,            LINE,            LINE],
+    /* LastCr      */ [LINE,            LINE,            LINE,            LINE,            LINE,            LINE,            to(Done),        LINE,            LINE,            LINE],
+    /* Done        */ [DATA,            DATA,            DATA,            DATA,            DATA,            DATA,            DATA,            DATA,            DATA,            DATA],
 ];
 
 impl Chunked {
@@ -166,7 +173,7 @@ impl Chunked {
         self.state = next;
         match next {
             Digits => self.digit(byte),
-            Semicolon | Extension => self.extension(),
+            Semicolon | Extension | Quoted | Escaped => self.extension(),
             Size => {
                 (self.size, self.digits, self.line_extension) = (0, 0, 0);
                 Ok(())
@@ -190,6 +197,10 @@ impl Chunked {
         }
         let digit = (byte as char).to_digit(16).unwrap_or_default();
         self.size = self.size << 4 | u64::from(digit);
+        // Readers with signed sizes take anything from 2^63 on for a negative one.
+        if i64::try_from(self.size).is_err() {
+            return Err(BodyError::ChunkSizeTooLong);
+        }
         Ok(())
     }
 
@@ -216,6 +227,8 @@ fn class(byte: u8) -> Class {
     match byte {
         b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F' => Class::Hex,
         b';' => Class::Semicolon,
+        b'"' => Class::Quote,
+        b'\\' => Class::Backslash,
         b' ' | b'\t' => Class::Blank,
         b'\r' => Class::Cr,
         b'\n' => Class::Lf,
@@ -260,16 +273,18 @@ pub fn fuzz(data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::State::{
-        self, Data, DataCr, DataEnd, Digits, Done, Extension, LastCr, LineCr, Semicolon, Size, Trailer,
-        TrailerCr, TrailerLine,
+        self, Data, DataCr, DataEnd, Digits, Done, Escaped, Extension, LastCr, LineCr, Quoted, Semicolon,
+        Size, Trailer, TrailerCr, TrailerLine,
     };
     use super::{Step, TABLE, class, fuzz};
 
-    const ROWS: [State; 13] = [
+    const ROWS: [State; 15] = [
         Size,
         Digits,
         Semicolon,
         Extension,
+        Quoted,
+        Escaped,
         LineCr,
         Data,
         DataEnd,
@@ -309,7 +324,9 @@ mod tests {
             (b"\r", "Cr"),
             (b"\n", "Lf"),
             (b"gGxX-_", "Token"),
-            (b"=\"/(\x80\xff", "Other"),
+            (b"=/(\x80\xff", "Other"),
+            (b"\"", "Quote"),
+            (b"\\", "Backslash"),
             (b"\0\x0b\x0c\x7f", "Control"),
         ] {
             assert!(bytes.iter().all(|&byte| classes(byte) == name), "{name}");

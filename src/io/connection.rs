@@ -17,7 +17,7 @@ use super::log_line;
 use super::serve_http1::Serving;
 use super::stream::{ReadEnd, Stream};
 use super::sys::Socket;
-use super::worker::{Protocol, Setup, Worker};
+use super::worker::{Current, Protocol, Worker};
 use crate::http::method::Method;
 use crate::limits;
 use crate::proxy::outcome::ConnectionFacts;
@@ -34,7 +34,7 @@ use crate::wire::proxy_protocol;
 /// Whose connection it is and what it was chosen for.
 pub(super) struct Side {
     pub(super) worker: Rc<Worker>,
-    pub(super) setup: Rc<Arc<Setup>>,
+    pub(super) setup: Rc<Current>,
     pub(super) facts: ConnectionFacts,
     pub(super) entry: Option<Arc<Entry>>,
     pub(super) protocol: Protocol,
@@ -49,7 +49,7 @@ enum Phase {
     Http(Box<Serving>),
     /// What is queued is sent, then what still comes is thrown away for a moment, so that a reset does
     /// not overtake the answer (RFC 9112 §9.6).
-    Closing { shut: bool, linger: bool },
+    Closing { shut: Option<Instant>, linger: bool },
 }
 
 /// What a step through a phase came to.
@@ -174,7 +174,7 @@ impl Connection {
 
     fn close(&mut self, linger: bool, now: Instant) {
         // Dropping the exchange frees its upstream connection.
-        self.phase = Phase::Closing { shut: false, linger };
+        self.phase = Phase::Closing { shut: None, linger };
         self.until = now + self.side.setup.model.timeouts.write;
     }
 
@@ -364,12 +364,18 @@ impl Connection {
         if !*linger || self.client.is_fin() {
             return Step::Cut { reset: false };
         }
-        if !*shut {
-            *shut = true;
+        let begun = *shut.get_or_insert_with(|| {
             self.client.socket().shutdown_write();
+            self.client.stop_reading_records();
             self.until = now + limits::LINGER_TIMEOUT;
-        }
+            now
+        });
+        let received = self.client.received().len();
         self.client.discard_received();
+        // A client in the middle of an upload is let finish a thought; one that dribbles is not.
+        if received >= limits::LINGER_PIECE {
+            self.until = (now + limits::LINGER_TIMEOUT).min(begun + limits::LINGER_TOTAL);
+        }
         if self.client.want_read() { Step::Progress } else { Step::Wait }
     }
 }

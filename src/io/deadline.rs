@@ -156,10 +156,10 @@ impl Deadline {
     /// The task that holds this deadline now.
     pub fn wakes(&self, waker: &Waker) {
         let mut inner = self.wheel.inner.borrow_mut();
-        if let Some(entry) = inner.entries.get_mut(self.id as usize) {
-            if !entry.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
-                entry.waker = Some(waker.clone());
-            }
+        if let Some(entry) = inner.entries.get_mut(self.id as usize)
+            && !entry.waker.as_ref().is_some_and(|known| known.will_wake(waker))
+        {
+            entry.waker = Some(waker.clone());
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Outcomes into the worker's log ring and counters.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::connection::Side;
@@ -34,7 +35,7 @@ pub(super) fn request(side: &Side, exchange: &Exchange, now: Instant) {
         side,
         &Line {
             time_unix_ms: began_ms(outcome.started, now),
-            client: side.facts.client,
+            client: outcome.client.map_or(side.facts.client, |ip| SocketAddr::new(ip, 0)),
             worker: side.facts.worker,
             site: site.map(AsRef::as_ref),
             host: &outcome.host,

@@ -145,10 +145,10 @@ impl Serving {
     }
 
     fn check_time(&mut self, side: &Side, client: &Stream, world: &Context<'_>) {
-        if let Some((at, timer)) = self.due(side, client) {
-            if world.now >= at {
-                self.exchange.expired(world, timer);
-            }
+        if let Some((at, timer)) = self.due(side, client)
+            && world.now >= at
+        {
+            self.exchange.expired(world, timer);
         }
         let Some(drain) = side.worker.draining() else { return };
         if self.exchange.is_idle() && client.received().is_empty() {
@@ -210,12 +210,13 @@ impl Serving {
         }
         // What came before the end is read first; a partial head or body cannot go on.
         let stuck = upstream.stream.received().is_empty() || client.queued() < QUEUE_MAX;
-        if let Some(end) = upstream.stream.read_end() {
-            if stuck && !upstream.end_told {
-                upstream.end_told = true;
-                let untouched = untouched(upstream);
-                self.exchange.upstream_closed(world, is_error(end, &upstream.stream), untouched);
-            }
+        if let Some(end) = upstream.stream.read_end()
+            && stuck
+            && !upstream.end_told
+        {
+            upstream.end_told = true;
+            let untouched = untouched(upstream);
+            self.exchange.upstream_closed(world, is_error(end, &upstream.stream), untouched);
         }
     }
 

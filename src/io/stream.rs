@@ -104,6 +104,16 @@ impl Stream {
         self.acknowledged_at_start.map(|start| start + self.sent_total)
     }
 
+    /// From here on what comes in is only counted as bytes: nothing more is opened.
+    pub fn stop_reading_records(&mut self) {
+        self.records = None;
+        self.plain = self.plain.start..self.input.len();
+        self.cipher = self.input.len();
+        if matches!(self.read_end, Some(ReadEnd::Broken(_) | ReadEnd::CloseNotify)) && !self.fin {
+            self.read_end = None;
+        }
+    }
+
     /// Throws away what was received.
     pub fn discard_received(&mut self) {
         self.cipher = self.input.len();
@@ -290,20 +300,23 @@ impl Stream {
                     break;
                 }
                 Err(error) => {
-                    self.read_end = Some(ReadEnd::Broken(error));
-                    if let Some(alert) = error.alert() {
-                        self.end_record();
-                        if let Some(records) = self.records.as_mut() {
-                            records.fatal_alert(alert, &mut self.out);
-                        }
-                    }
-                    self.cipher = self.input.len();
+                    self.broken(error);
                     break;
                 }
             }
         }
         // Gives the buffer back if everything in it is read.
         self.consume(0);
+    }
+
+    /// A record that cannot be accepted ends receiving; the alert says why.
+    fn broken(&mut self, error: RecordError) {
+        self.read_end = Some(ReadEnd::Broken(error));
+        self.cipher = self.input.len();
+        self.end_record();
+        if let (Some(alert), Some(records)) = (error.alert(), self.records.as_mut()) {
+            records.fatal_alert(alert, &mut self.out);
+        }
     }
 
     /// Whether a pooled connection is as it should be: open, and nothing unread in it.
@@ -393,10 +406,10 @@ impl Stream {
     /// Begins to send what is queued, unless something is being sent. Says whether it did.
     pub fn flush(&mut self) -> bool {
         self.end_record();
-        if let Some(records) = self.records.as_mut() {
-            if records.wants_reply() {
-                records.take_replies(&mut self.out);
-            }
+        if let Some(records) = self.records.as_mut()
+            && records.wants_reply()
+        {
+            records.take_replies(&mut self.out);
         }
         if self.out.is_empty() || self.writer.is_armed() {
             return false;

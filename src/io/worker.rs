@@ -18,7 +18,7 @@ use super::deadline::Wheel;
 use super::listener;
 use super::stream::Stream;
 use crate::config::model::Model;
-use crate::handoff::counters::Counters;
+use crate::handoff::counters::{Counters, Tally};
 use crate::handoff::mailbox::{Command, Receiver};
 use crate::handoff::published::Reader;
 use crate::handoff::ring::LineProducer;
@@ -45,6 +45,17 @@ pub struct Setup {
     pub names: Vec<Box<str>>,
     /// Whether requests are logged.
     pub logs: bool,
+}
+
+/// A setup as connections of one worker hold it: their counts of holders stay on this CPU.
+pub struct Current(Arc<Setup>);
+
+impl std::ops::Deref for Current {
+    type Target = Setup;
+
+    fn deref(&self) -> &Setup {
+        &self.0
+    }
 }
 
 /// What a listener does with connections.
@@ -78,6 +89,8 @@ pub struct Birth {
     pub counters: Arc<Counters>,
     /// Its ring to the log thread.
     pub log: LineProducer,
+    /// Counts to one when the worker accepts.
+    pub started: Tally,
     /// Says something to the operator, once.
     pub warn: fn(&str),
 }
@@ -103,7 +116,7 @@ pub struct Worker {
     pub(super) connections_max: usize,
     pub(super) warn: fn(&str),
     setup: RefCell<Reader<Setup>>,
-    current: RefCell<Rc<Arc<Setup>>>,
+    current: RefCell<Rc<Current>>,
     resolved: RefCell<Reader<Resolved>>,
     loads: RefCell<Vec<Load>>,
     luck: Cell<u64>,
@@ -113,6 +126,9 @@ pub struct Worker {
     stopped: Cell<bool>,
     waiting: RefCell<Vec<Waker>>,
 }
+
+/// Listening sockets and what they speak.
+type Listeners = Vec<(TcpListener, Protocol)>;
 
 /// Work under way at one endpoint.
 #[derive(Clone, Copy, Debug, Default)]
@@ -125,7 +141,7 @@ struct Load {
 const DATE_LENGTH: usize = 29;
 
 impl Worker {
-    fn new(birth: &mut Option<Birth>) -> Option<(Rc<Self>, Vec<(TcpListener, Protocol)>, Receiver)> {
+    fn new(birth: &mut Option<Birth>) -> Option<(Rc<Self>, Listeners, Receiver)> {
         let Birth {
             number,
             https_port,
@@ -140,7 +156,7 @@ impl Worker {
             ..
         } = birth.take()?;
         let now = Instant::now();
-        let current = Rc::new(Arc::clone(setup.load()));
+        let current = Rc::new(Current(Arc::clone(setup.load())));
         let endpoints = current.table.groups().endpoints().len();
         let model = &current.model;
         let pool = Pool::new(endpoints, model.limits.pool_idle, model.timeouts.pool_idle);
@@ -172,12 +188,12 @@ impl Worker {
 
     /// Configuration and certificates now. Costs one comparison unless they were replaced.
     #[must_use]
-    pub fn setup(&self) -> Rc<Arc<Setup>> {
+    pub fn setup(&self) -> Rc<Current> {
         let mut reader = self.setup.borrow_mut();
         let latest = reader.load();
         let mut current = self.current.borrow_mut();
-        if !Arc::ptr_eq(latest, &current) {
-            *current = Rc::new(Arc::clone(latest));
+        if !Arc::ptr_eq(latest, &current.0) {
+            *current = Rc::new(Current(Arc::clone(latest)));
         }
         Rc::clone(&current)
     }
@@ -325,10 +341,11 @@ fn ring(level: usize) -> io_uring::Builder {
 pub fn run(birth: Birth) -> io::Result<()> {
     let warn = birth.warn;
     let first = birth.number == 0;
-    if let Some(cpu) = birth.cpu {
-        if !core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) && first {
-            warn(&format!("cannot pin worker {} to CPU {cpu}", birth.number));
-        }
+    if let Some(cpu) = birth.cpu
+        && !core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
+        && first
+    {
+        warn(&format!("cannot pin worker {} to CPU {cpu}", birth.number));
     }
     let mut birth = Some(birth);
     let mut refused = None;
@@ -355,6 +372,7 @@ pub fn run(birth: Birth) -> io::Result<()> {
 }
 
 async fn live(birth: &mut Option<Birth>, epoll: bool) -> io::Result<()> {
+    let started = birth.as_ref().map(|birth| birth.started.clone());
     let Some((worker, listeners, mailbox)) = Worker::new(birth) else { return Ok(()) };
     for (socket, protocol) in listeners {
         // io_uring answers EAGAIN on non-blocking sockets instead of waiting; epoll needs them.
@@ -363,6 +381,7 @@ async fn live(birth: &mut Option<Birth>, epoll: bool) -> io::Result<()> {
         monoio::spawn(listener::accept(Rc::clone(&worker), listener, protocol));
     }
     monoio::spawn(read_mail(Rc::clone(&worker), mailbox, epoll));
+    started.inspect(|started| started.add(1));
     keep_house(&worker).await;
     Ok(())
 }

@@ -35,10 +35,10 @@ pub fn bind(server: &Server, workers: usize) -> Result<Listeners, String> {
         let mut result = bind_all(*address, workers);
         let given = if *protocol == Protocol::Https { server.https_given } else { server.http_given };
         let aside = ASIDE.iter().find(|(usual, _)| *usual == address.port());
-        if let (false, Err(error), Some((_, port))) = (given, &result, aside) {
-            if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::AddrInUse) {
-                result = bind_all(SocketAddr::new(address.ip(), *port), workers);
-            }
+        if let (false, Err(error), Some((_, port))) = (given, &result, aside)
+            && matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::AddrInUse)
+        {
+            result = bind_all(SocketAddr::new(address.ip(), *port), workers);
         }
         match result {
             Ok(sockets) => {

@@ -16,7 +16,7 @@ use super::signals;
 use crate::acme::local_ca::LocalCa;
 use crate::acme::store::Store as StateStore;
 use crate::config::model::{AccessLog, HostPattern, Model, Workers};
-use crate::handoff::counters::Counters;
+use crate::handoff::counters::{Counters, Tally};
 use crate::handoff::published::Published;
 use crate::handoff::{mailbox, ring};
 use crate::io::sys;
@@ -30,6 +30,8 @@ use crate::upstream::resolve;
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(2);
 /// How often certificates are looked at; renewal is due days before it is needed.
 const CERTIFICATE_ROUND: Duration = Duration::from_secs(60);
+/// How often the start looks whether the workers accept.
+const START_POLL: Duration = Duration::from_millis(1);
 /// How long the log thread may take to write its last lines.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -63,9 +65,11 @@ pub fn run(model: Model, hint: bool) -> Result<(), String> {
     let https_port = port_of(&addresses, Protocol::Https);
     let mut senders = Vec::new();
     let mut lines = Vec::new();
+    let mut starting = Vec::new();
     let mut threads: Vec<JoinHandle<()>> = Vec::new();
     for ((number, cpu), listeners) in (0_u16..).zip(cpus).zip(per_worker) {
         let (sender, receiver) = mailbox::mailbox().map_err(|error| format!("worker {number}: {error}"))?;
+        let started = Tally::default();
         let (log, consumer) = ring::lines(limits::LOG_LINES);
         senders.push(sender);
         lines.push(consumer);
@@ -80,8 +84,10 @@ pub fn run(model: Model, hint: bool) -> Result<(), String> {
             mailbox: receiver,
             counters: Counters::new(),
             log,
+            started: started.clone(),
             warn: say,
         };
+        starting.push(started);
         threads.push(spawn(birth)?);
     }
     let log = match &model.log.access {
@@ -92,6 +98,7 @@ pub fn run(model: Model, hint: bool) -> Result<(), String> {
     let log = log.map(|sink| LogWriter::start(lines, sink)).transpose();
     let log = log.map_err(|error| format!("access log: {error}"))?;
     signals::watch(senders, model.timeouts.drain, say).map_err(|error| format!("signals: {error}"))?;
+    wait_for(&starting, &threads);
     announce(&addresses);
     if hint {
         announce_sites(&model, &addresses, &certificates.root);
@@ -105,6 +112,13 @@ pub fn run(model: Model, hint: bool) -> Result<(), String> {
         let _ = log.stop(LOG_PATIENCE);
     }
     Ok(())
+}
+
+/// Waits until every worker accepts, or one of them has ended already.
+fn wait_for(starting: &[Tally], threads: &[JoinHandle<()>]) {
+    while !starting.iter().all(|started| started.get() > 0) && !threads.iter().any(JoinHandle::is_finished) {
+        std::thread::sleep(START_POLL);
+    }
 }
 
 fn spawn(birth: Birth) -> Result<JoinHandle<()>, String> {

@@ -1,6 +1,6 @@
 //! What became of a request: gathered while it lives, turned into counters and one log line at its end.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use crate::http::head::Version;
@@ -70,6 +70,8 @@ pub struct Outcome {
     pub site: Option<u32>,
     /// Endpoint of the last attempt.
     pub endpoint: Option<EndpointId>,
+    /// The client as trusted proxies in front name it.
+    pub client: Option<IpAddr>,
     /// Method token.
     pub method: Vec<u8>,
     /// Request-target, at most [`TARGET_KEPT`] bytes.
@@ -112,6 +114,7 @@ impl Outcome {
         Self {
             site: None,
             endpoint: None,
+            client: None,
             method: Vec::new(),
             target: Vec::new(),
             host: Vec::new(),

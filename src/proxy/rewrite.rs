@@ -1,6 +1,8 @@
 //! Heads are never passed on as they came: each is written anew, field by field, with hop-by-hop fields
 //! removed (RFC 9110 §7.6.1) and the proxy's own set afterwards, so that no client can name them away.
 
+use std::net::IpAddr;
+
 use crate::config::model::Server;
 use crate::http::field::Name;
 use crate::http::head::{FieldLine, RequestHead, ResponseHead, Version};
@@ -129,11 +131,57 @@ fn passes(line: &FieldLine, bytes: &[u8], fields: &[FieldLine], names_others: bo
         known if request::is_hop_by_hop(known) => return false,
         _ => {}
     }
-    // `X_Forwarded_For` is `X-Forwarded-For` to every CGI-like app.
-    if !server.underscores && name.contains(&b'_') {
+    if is_forwarding(name) || name.contains(&b'_') && !(server.underscores && has_harmless_twin(name)) {
         return false;
     }
     !(names_others && request::is_named_by_connection(bytes, fields, name))
+}
+
+/// Whether a name is of the `X-Forwarded-` family, of which apps believe more than the usual three.
+fn is_forwarding(name: &[u8]) -> bool {
+    name.get(..FORWARDING.len()).is_some_and(|start| start.eq_ignore_ascii_case(FORWARDING))
+}
+
+const FORWARDING: &[u8] = b"X-Forwarded-";
+
+/// `X_Forwarded_For` is `X-Forwarded-For` to every CGI-like app: whether the name with hyphens is
+/// nothing that the proxy decides.
+fn has_harmless_twin(name: &[u8]) -> bool {
+    let mut twin = [0; 32];
+    let Some(twin) = twin.get_mut(..name.len()) else { return true };
+    for (to, from) in twin.iter_mut().zip(name) {
+        *to = if *from == b'_' { b'-' } else { *from };
+    }
+    Name::of(twin) == Name::Other && !is_forwarding(twin)
+}
+
+/// The client that trusted proxies in front name: the last address in `X-Forwarded-For` that is not
+/// itself a trusted proxy.
+#[must_use]
+pub fn forwarded_client(received: &Received<'_>, server: &Server) -> Option<IpAddr> {
+    let mut client = None;
+    let values: Vec<&[u8]> = received.fields(Name::XForwardedFor).collect();
+    for entry in values.iter().rev().flat_map(|value| value.rsplit(|byte| *byte == b',')) {
+        let Some(ip) = std::str::from_utf8(entry).ok().and_then(|text| text.trim().parse::<IpAddr>().ok())
+        else {
+            break;
+        };
+        client = Some(ip.to_canonical());
+        if !server.trusted_proxies.iter().any(|network| network.contains(ip)) {
+            break;
+        }
+    }
+    client
+}
+
+/// Whether the protocol that a 101 response names is among those `offered` (RFC 9110 §7.8).
+#[must_use]
+pub fn is_offered(offered: &[u8], bytes: &[u8], head: &ResponseHead) -> bool {
+    let mut named = head.fields.iter().filter(|line| line.known == Name::Upgrade);
+    let (Some(line), None) = (named.next(), named.next()) else { return false };
+    let protocol = line.value.of(bytes);
+    let mut all = offered.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    !protocol.is_empty() && all.any(|one| one.eq_ignore_ascii_case(protocol))
 }
 
 /// `X-Forwarded-*` and, if configured, `Forwarded` (RFC 7239): what a trusted peer sent is continued,

@@ -64,9 +64,11 @@ fn the_acme_challenge_path_is_404_not_a_redirect() {
     let proxy = Setup::a(origin.address).start();
     for token in ["unknown-token", "..%2f..%2fetc%2fpasswd", "../../etc/passwd", ""] {
         let response = proxy.plain().get("a.test", &format!("/.well-known/acme-challenge/{token}"));
-        // Paths out of the directory are refused before they are looked up, or redirected as other paths.
-        let right: &[u16] = if token.starts_with("..") { &[400, 404, 308] } else { &[404] };
-        assert!(right.contains(&response.status()), "{token}: {}", response.status());
+        if token.starts_with("..") {
+            assert!([400, 404, 308].contains(&response.status()), "{token}");
+        } else {
+            assert_eq!(response.status(), 404, "{token}");
+        }
     }
     assert!(origin.bytes().is_empty());
 }
@@ -88,10 +90,10 @@ fn the_longest_path_wins_on_one_normal_view() {
     let (all, app, deep, exact) = (named("all"), named("static"), named("deep"), named("exact"));
     let table = format!(
         "[sites.\"r.test\"]\nto = \"{}\"\n\
-         [[sites.\"r.test\".route]]\npath = \"/static/deep/one\"\nto = \"{}\"\n\
+         [[sites.\"r.test\".route]]\npath = \"/static/*\"\nto = \"{}\"\n\
          [[sites.\"r.test\".route]]\npath = \"/static/deep/*\"\nto = \"{}\"\n\
-         [[sites.\"r.test\".route]]\npath = \"/static/*\"\nto = \"{}\"",
-        all.address, exact.address, deep.address, app.address
+         [[sites.\"r.test\".route]]\npath = \"/static/deep/one\"\nto = \"{}\"",
+        all.address, app.address, deep.address, exact.address
     );
     let proxy = Setup::new().tables(table).start();
     let mut client = proxy.connect("r.test");

@@ -174,7 +174,9 @@ pub fn owned_words(source: &Source) -> Vec<Fault> {
                 "Mutex" | "RwLock" | "Condvar" => "no room",
                 _ => continue,
             };
-            if room != owner {
+            // Ticket keys rotate within one rustls configuration, which asks for them under `&self`.
+            let rotates = *segment == "arc_swap" && source.file.ends_with("tls/tickets.rs");
+            if room != owner && !rotates {
                 faults.push(source.fault(path.line, format!("`{segment}` belongs to {owner}")));
             }
         }

@@ -1,7 +1,7 @@
 //! Thirty-two bytes at a time with AVX2. The only `unsafe` of rooms 1 to 9: calling functions that need
 //! the instruction set, which [`Avx2`] proves to be there, and one load from an array.
 
-#![allow(unsafe_code)]
+#![allow(unsafe_code)] // One of the named places; each block states its contract.
 
 use std::arch::x86_64::{
     __m256i, _mm256_and_si256, _mm256_andnot_si256, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_max_epu8,

@@ -22,7 +22,6 @@ struct Refusal {
     status: u16,
     text: &'static str,
     reason: &'static str,
-    at: Option<usize>,
 }
 
 impl Exchange {
@@ -94,6 +93,9 @@ impl Exchange {
         self.keep_alive = request.keep_alive && !cx.draining;
         self.framing = request.framing;
         self.outcome.host.extend_from_slice(received.authority());
+        if cx.facts.trusted {
+            self.outcome.client = rewrite::forwarded_client(received, &cx.model.server);
+        }
         self.upload = match request.framing {
             Framing::None | Framing::UntilClose | Framing::Length(0) => Upload::Done,
             framing => Upload::Body(BodyReader::new(framing)),
@@ -102,7 +104,7 @@ impl Exchange {
             Ok(Some(group)) => self.forward(cx, received, group),
             Ok(None) => {}
             Err(refusal) => {
-                self.outcome.at = refusal.at.map(|at| at as u32);
+                self.keep_alive &= refusal.status != 413;
                 self.outcome.because(End::Refused, refusal.reason);
                 self.answer(cx, &Reply::new(refusal.status, refusal.text));
             }
@@ -111,15 +113,11 @@ impl Exchange {
 
     /// The group that the request goes to; `None` if it was answered here.
     fn destination(&mut self, cx: &Context<'_>, received: &Received<'_>) -> Result<Option<GroupId>, Refusal> {
-        let refusal = |status, text, reason| Refusal { status, text, reason, at: None };
-        if let (Framing::Length(length), Some(limit)) = (self.framing, cx.model.limits.body) {
-            if length > limit {
-                return Err(refusal(
-                    413,
-                    "The request body is larger than this server takes.",
-                    "body-too-large",
-                ));
-            }
+        let refusal = |status, text, reason| Refusal { status, text, reason };
+        if let (Framing::Length(length), Some(limit)) = (self.framing, cx.model.limits.body)
+            && length > limit
+        {
+            return Err(refusal(413, "The request body is larger than this server takes.", "body-too-large"));
         }
         let host = received.authority();
         let span = authority::parse(host).map(|authority| authority.host).unwrap_or_default();
@@ -185,7 +183,10 @@ impl Exchange {
             }
             return self.upload_progressed(cx);
         }
-        self.upgrade_offered = received.request.upgrade.is_some();
+        self.offered.clear();
+        if let Some(upgrade) = received.request.upgrade {
+            self.offered.extend_from_slice(upgrade.of(received.bytes));
+        }
         rewrite::request_head(received, cx.facts, &cx.model.server, &mut self.upstream_out);
         self.replay.hold(&self.upstream_out);
         self.acquire(cx, None, false);
@@ -256,10 +257,11 @@ impl Exchange {
                 write::chunk_end(&mut self.upstream_out);
             }
         }
-        if end && chunked {
-            if let Upload::Body(reader) = &self.upload {
-                write::last_chunk(&mut self.upstream_out, reader.trailers());
-            }
+        if end
+            && chunked
+            && let Upload::Body(reader) = &self.upload
+        {
+            write::last_chunk(&mut self.upstream_out, reader.trailers());
         }
     }
 

@@ -103,7 +103,7 @@ impl Exchange {
 
     fn switching(&mut self, cx: &Context<'_>, bytes: &[u8], head: &ResponseHead) {
         let whole = matches!(self.upload, Upload::Done);
-        if !self.upgrade_offered || !whole || self.method == Method::Head {
+        if !rewrite::is_offered(&self.offered, bytes, head) || !whole || self.method == Method::Head {
             return self.bad_response(cx, "switched-protocols-unasked");
         }
         rewrite::switching_head(bytes, head, &mut self.client_out);
@@ -146,10 +146,10 @@ impl Exchange {
     }
 
     fn end_response_body(&mut self) {
-        if let Download::Body(reader) = &self.download {
-            if matches!(self.delivery.framing, Framing::Chunked) {
-                write::last_chunk(&mut self.client_out, reader.trailers());
-            }
+        if let Download::Body(reader) = &self.download
+            && matches!(self.delivery.framing, Framing::Chunked)
+        {
+            write::last_chunk(&mut self.client_out, reader.trailers());
         }
         self.response_is_whole();
     }
@@ -159,7 +159,7 @@ impl Exchange {
     pub(super) fn response_is_whole(&mut self) {
         self.download = Download::Done;
         let sent_all = matches!(self.upload, Upload::Done) && self.upstream_out.is_empty();
-        let keep = self.response_keep_alive && sent_all && !self.upgrade_offered;
+        let keep = self.response_keep_alive && sent_all && self.offered.is_empty();
         self.release(keep);
         self.finish_upload();
     }

@@ -136,10 +136,11 @@ impl CertifiedPair {
     /// [`Self::covers`] for a normalised host name.
     pub(super) fn covers_name(&self, host: &[u8]) -> bool {
         let parent = parent_of(host);
+        let ip = || std::str::from_utf8(host).ok()?.parse::<std::net::IpAddr>().ok();
         self.names.iter().any(|name| match name {
             HostPattern::Exact(name) => name.as_bytes() == host,
             HostPattern::Wildcard(name) => Some(name.as_bytes()) == parent,
-            HostPattern::Ip(_) => false,
+            HostPattern::Ip(of_certificate) => ip() == Some(*of_certificate),
         })
     }
 

@@ -177,7 +177,7 @@ impl Client {
         end
     }
 
-    /// Says that no more will be sent: close_notify on TLS, then FIN.
+    /// close_notify, then FIN: over TLS the client is gone.
     pub fn half_close(&mut self) {
         if let Stream::Tls(tls) = &mut self.reader.stream {
             tls.conn.send_close_notify();
