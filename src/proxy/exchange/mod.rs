@@ -233,6 +233,12 @@ impl Exchange {
         matches!(self.upload, Upload::Head) && self.since.head.is_none() && self.finish.is_none()
     }
 
+    /// Since when the next request is awaited; `None` while there is one.
+    #[must_use]
+    pub fn idle_since(&self) -> Option<Instant> {
+        self.is_idle().then_some(self.since.client_read)
+    }
+
     /// Whether a request head is being awaited.
     #[must_use]
     pub fn awaits_head(&self) -> bool {
