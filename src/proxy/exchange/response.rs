@@ -113,6 +113,7 @@ impl Exchange {
         self.outcome.because(End::Tunnel, "upgraded");
         self.upload = Upload::Tunnel;
         self.download = Download::Tunnel;
+        self.shutdown = self.client_half_closed;
         self.since.client_read = cx.now;
     }
 
@@ -168,5 +169,4 @@ impl Exchange {
     pub(super) fn bad_response(&mut self, cx: &Context<'_>, reason: &'static str) {
         self.upstream_failed(cx, 502, "The app sent a response that cannot be understood.", reason);
     }
-
 }
