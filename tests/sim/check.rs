@@ -2,7 +2,7 @@
 
 use lockring::proxy::outcome::End;
 
-use crate::client::{Client, Ending, Seen};
+use crate::client::{Client, Seen};
 use crate::luck::body;
 use crate::origin::Book;
 use crate::proxy::{Connection, Record, World};
@@ -125,10 +125,12 @@ fn accounts(client: &Client, records: &[Record], faults: &mut Vec<String>) {
             }
         }
         let whole = seen.is_some_and(|seen| seen.complete);
-        let reads = client.is_polite() || matches!(client.ending, Ending::Silence) && client.cut.is_none();
-        let promised = matches!(record.end, End::Complete | End::Refused);
-        let noise_follows = noise && i + 1 == client.specs.len();
-        if promised && reads && !whole && !noise_follows {
+        // Malformed chunks cut an answer that is under way.
+        let cut_by_body = record.end == End::Refused && client.specs.get(i).is_some_and(|spec| spec.flaw == Some(Flaw::Body));
+        let promised = matches!(record.end, End::Complete | End::Refused) && !cut_by_body;
+        // Bytes that are no request may cost the answer before them (RFC 9112 §9.6), and their own.
+        let noise_follows = noise && i + 1 >= client.specs.len();
+        if promised && client.reads_on() && !whole && !noise_follows {
             faults.push(format!("{} and the client saw no whole answer", text()));
         }
         if whole && matches!(record.end, End::UpstreamFailed | End::UpstreamTimeout) && seen.is_some_and(|s| s.id.is_some()) {

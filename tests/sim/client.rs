@@ -83,7 +83,9 @@ impl Client {
         let polite = [Ending::Wait, Ending::HalfClose];
         let rude = [Ending::Reset, Ending::Silence, Ending::Close];
         let ending = if calm || luck.percent(70) { luck.pick(&polite) } else { luck.pick(&rude) };
-        let slow = Reading::Slow(1 + luck.below(4_000) as usize, luck.below(5_000_000));
+        // What the kernel holds for a client that reads slower than this outlasts the idle time.
+        let (least, most) = if calm { (500, 20_000) } else { (30, 5_000_000) };
+        let slow = Reading::Slow(least + luck.below(4_000) as usize, luck.below(most));
         let reading = match luck.below(10) {
             0 | 1 => slow,
             2 if !calm => Reading::Stops(luck.length()),
@@ -122,10 +124,11 @@ impl Client {
         }
     }
 
-    /// Whether it does its part: sends all, reads all.
-    pub fn is_polite(&self) -> bool {
-        let sends = self.cut.is_none() && matches!(self.ending, Ending::Wait | Ending::HalfClose);
-        sends && !matches!(self.reading, Reading::Stops(_))
+
+    /// Whether it reads everything, until the other side ends.
+    pub fn reads_on(&self) -> bool {
+        let leaves = matches!(self.ending, Ending::Reset | Ending::Close);
+        !leaves && !matches!(self.reading, Reading::Stops(_))
     }
 
     /// Whether all bytes of request `i` are sent.

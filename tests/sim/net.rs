@@ -126,6 +126,11 @@ impl Net {
         pipe.inbox.drain(..taken).collect()
     }
 
+    /// Whether bytes are on their way to `port`.
+    pub fn is_coming(&self, port: Port) -> bool {
+        self.incoming(port).flying > 0
+    }
+
     /// Whether bytes can be read.
     pub fn readable(&self, port: Port) -> bool {
         !self.incoming(port).inbox.is_empty()

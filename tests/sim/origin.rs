@@ -49,6 +49,16 @@ struct Current {
     answered: bool,
 }
 
+/// When an origin closes a connection that it has served before, in spite of the next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stale {
+    Never,
+    /// While the request is on its way.
+    BeforeArrival,
+    /// When it is there and not read yet.
+    AtArrival,
+}
+
 /// See the module.
 pub struct Origin {
     port: Port,
@@ -64,11 +74,13 @@ pub struct Origin {
     wake: Time,
     idle_since: Time,
     idle_limit: Time,
+    stale: Stale,
+    served: bool,
     pub over: bool,
 }
 
 impl Origin {
-    pub fn new(port: Port, now: Time, idle_limit: Time) -> Self {
+    pub fn new(port: Port, now: Time, idle_limit: Time, stale: Stale) -> Self {
         Self {
             port,
             reader: Reader::new(Kind::Request),
@@ -82,6 +94,8 @@ impl Origin {
             wake: now,
             idle_since: now,
             idle_limit,
+            stale,
+            served: false,
             over: false,
         }
     }
@@ -102,6 +116,15 @@ impl Origin {
     pub fn act(&mut self, net: &mut Net, book: &mut Book, now: Time) -> bool {
         if self.over {
             return false;
+        }
+        let race = match self.stale {
+            Stale::Never => false,
+            Stale::BeforeArrival => net.is_coming(self.port) && !net.readable(self.port),
+            Stale::AtArrival => net.readable(self.port),
+        };
+        if race && self.served && self.idle_end().is_some() {
+            self.end(net, now, false);
+            return true;
         }
         let read = self.read(net, book, now);
         if !self.over && self.idle_end().is_some_and(|at| now >= at) {
@@ -284,6 +307,7 @@ impl Origin {
         let silent = self.current.as_ref().is_some_and(|current| current.plan.fate == Fate::Silence);
         if whole && !silent && !self.tunnel && self.sent == self.out.len() && self.then.is_none() {
             self.current = None;
+            self.served = true;
             self.out.clear();
             self.sent = 0;
             self.idle_since = now;

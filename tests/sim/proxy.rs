@@ -119,6 +119,8 @@ struct Upstream {
     endpoint: EndpointId,
     acknowledged: u64,
     end_told: bool,
+    /// A FIN follows the bytes, it does not overtake them.
+    shut_due: bool,
 }
 
 enum Phase {
@@ -288,7 +290,7 @@ impl Connection {
         let attempt =
             Attempt { client: self.number, request: self.records.len(), port: stream.port, start: acknowledged };
         world.attempts.push(attempt);
-        self.upstream = Some(Upstream { stream, endpoint, acknowledged, end_told: false });
+        self.upstream = Some(Upstream { stream, endpoint, acknowledged, end_told: false, shut_due: false });
     }
 
     fn take_request(&mut self, world: &mut World) -> bool {
@@ -388,21 +390,11 @@ impl Connection {
             match action {
                 Action::Acquire { group, avoid, fresh } => self.acquire(world, group, avoid, fresh),
                 Action::Release { keep, timeout } => self.release(world, keep, timeout),
-                Action::ShutdownUpstream => self.shut_upstream(world),
+                Action::ShutdownUpstream => self.upstream.iter_mut().for_each(|upstream| upstream.shut_due = true),
                 Action::Finish(finish) => return self.finish(world, finish),
             }
         }
         None
-    }
-
-    /// Everything is sent first: a FIN follows the bytes, it does not overtake them.
-    fn shut_upstream(&mut self, world: &mut World) {
-        let Some(upstream) = &mut self.upstream else { return };
-        upstream.stream.flush();
-        while upstream.stream.wants_write() && upstream.stream.poll(&mut world.net, world.now).1.is_some_and(|n| n > 0) {
-            upstream.stream.flush();
-        }
-        world.net.shutdown(upstream.stream.port, world.now);
     }
 
     fn finish(&mut self, world: &mut World, finish: Finish) -> Option<Step> {
@@ -508,7 +500,7 @@ impl Connection {
         }
     }
 
-    fn send(&mut self, world: &World) -> bool {
+    fn send(&mut self, world: &mut World) -> bool {
         let mut moved = false;
         let now = world.instant();
         if let Some(upstream) = &mut self.upstream {
@@ -521,6 +513,10 @@ impl Connection {
             if upstream.stream.flush() {
                 self.exchange.upstream_write_begins(now);
                 moved = true;
+            }
+            if upstream.shut_due && !upstream.stream.wants_write() {
+                upstream.shut_due = false;
+                world.net.shutdown(upstream.stream.port, world.now);
             }
         }
         if self.client.flush() {

@@ -1,5 +1,6 @@
 //! One run: a seed, some clients, the proxy, one or two origins, until everything is over.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use lockring::config::model::{
@@ -13,7 +14,7 @@ use crate::check;
 use crate::client::Client;
 use crate::luck::Luck;
 use crate::net::{Net, Time};
-use crate::origin::{Book, Origin};
+use crate::origin::{Book, Origin, Stale};
 use crate::proxy::{Connection, Fault, World};
 use crate::spec;
 use crate::stream::{Graves, Stream};
@@ -169,7 +170,9 @@ impl Run {
         for (port, _) in std::mem::take(&mut self.world.accepted) {
             let short = !self.calm && self.luck.percent(40);
             let idle = if short { self.luck.below(6_000_000) } else { 90_000_000_000 };
-            self.origins.push(Origin::new(port, now, idle));
+            let kinds = [Stale::Never, Stale::Never, Stale::BeforeArrival, Stale::AtArrival];
+            let stale = if self.calm { Stale::Never } else { self.luck.pick(&kinds) };
+            self.origins.push(Origin::new(port, now, idle, stale));
             moved = true;
         }
         for origin in &mut self.origins {
@@ -212,7 +215,8 @@ impl Run {
         let whole = self.clients.iter().flat_map(|client| &client.answers);
         let whole = whole.filter(|seen| seen.complete && seen.id.is_some()).count();
         let requests = self.clients.iter().map(Client::begun).sum();
-        let replays = self.book.arrivals.values().filter(|arrivals| arrivals.len() > 1).count();
+        let tries: BTreeSet<_> = self.world.attempts.iter().map(|try_| (try_.client, try_.request)).collect();
+        let replays = self.world.attempts.len() - tries.len();
         Report {
             violations: self.world.violations.into_iter().chain(self.book.violations).collect(),
             trace: self.world.trace,
