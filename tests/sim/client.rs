@@ -250,12 +250,13 @@ impl Client {
         if self.offset >= head {
             self.head_sent.get_or_insert(now);
         }
-        if self.offset == stop {
+        let goes_on = self.offset == stop;
+        if goes_on {
             self.next_request(net, now, stop < all || (stop == all && self.cut.is_some_and(|(v, _)| v == self.at)));
         } else {
             self.wake = self.wake.max(now + self.luck.below(self.pace + 1));
         }
-        sent.is_ok_and(|n| n > 0) || self.offset == 0
+        sent.is_ok_and(|n| n > 0) || goes_on
     }
 
     fn next_request(&mut self, net: &mut Net, now: Time, was_cut: bool) {

@@ -38,6 +38,8 @@ pub struct Book {
     pub answers: HashMap<String, Answer>,
     /// Bytes of the other protocol that came for an upgraded request.
     pub tunnels: HashMap<u64, Vec<u8>>,
+    /// Whether an origin sent more than an answer.
+    pub strays: bool,
     pub violations: Vec<String>,
 }
 
@@ -180,7 +182,7 @@ impl Origin {
     fn item(&mut self, item: Item, book: &mut Book, now: Time) {
         match item {
             Item::Head(head) => {
-                if self.current.is_some() || self.sent < self.out.len() {
+                if !book.strays && (self.current.is_some() || self.sent < self.out.len()) {
                     book.violations.push("(e) a request on a connection that is not done with the last".into());
                 }
                 let id = head.start[1].strip_prefix("/r").and_then(|id| id.parse::<u64>().ok());
@@ -249,7 +251,10 @@ impl Origin {
             }
             // Until the close there is nothing but body.
             Fate::Extra if plan.frame == Frame::UntilClose => {}
-            Fate::Extra => wire.extend_from_slice(b"HTTP/1.1 200 stray\r\nContent-Length: 0\r\n\r\n"),
+            Fate::Extra => {
+                book.strays = true;
+                wire.extend_from_slice(b"HTTP/1.1 200 stray\r\nContent-Length: 0\r\n\r\n");
+            }
             Fate::Whole | Fate::HalfClose | Fate::StopReading => {}
         }
         let answer = Answer { status: plan.status, length, whole, trailer: plan.trailer };

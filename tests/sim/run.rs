@@ -135,7 +135,9 @@ impl Run {
     /// Until nothing moves and nobody waits.
     fn turn(&mut self) {
         for _ in 0..400_000 {
-            while self.moves() {}
+            if !(0..100_000).any(|_| !self.moves()) {
+                return self.world.violated("(f) something moves for ever".into());
+            }
             if self.connections.iter().all(Connection::is_over) {
                 self.world.pool.clear();
                 self.bury();

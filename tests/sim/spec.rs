@@ -61,7 +61,8 @@ impl Spec {
         };
         let flaw = match luck.below(if calm { 200 } else { 30 }) {
             0 if !calm => Some(Flaw::Head),
-            1 => Some(Flaw::Host),
+            // A body that is refused may end the connection.
+            1 if !calm || frame == Frame::None => Some(Flaw::Host),
             2 if !calm && frame == Frame::Chunked => Some(Flaw::Body),
             _ => None,
         };
