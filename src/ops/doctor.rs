@@ -20,7 +20,7 @@ pub use cards::{Card, Interrupt};
 pub use facts::Facts;
 pub use judge::judge;
 pub use needs::Needs;
-pub use tune::{Piece, pieces, script};
+pub use tune::{File, files, script};
 
 /// How something stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,8 +59,38 @@ pub struct Finding {
     pub found: String,
     /// What that means, and how it is known.
     pub means: String,
-    /// The command that mends it; some lacks no command can mend.
-    pub mend: Option<String>,
+    /// What mends it, if something can.
+    pub mend: Option<Mend>,
+}
+
+/// What mends a lack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mend {
+    /// A command, or what to do where no command will.
+    pub command: String,
+    /// How `tune` goes about it.
+    pub by: By,
+}
+
+/// How `tune` mends something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// By one of the files it writes.
+    File,
+    /// By running the command.
+    Command,
+    /// Not at all: it is the operator's to do.
+    Hand,
+}
+
+impl Finding {
+    fn new(name: &str, state: State, found: impl Into<String>, means: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), state, found: found.into(), means: means.into(), mend: None }
+    }
+
+    fn mend(self, by: By, command: impl Into<String>) -> Self {
+        Self { mend: Some(Mend { command: command.into(), by }), ..self }
+    }
 }
 
 /// All that was looked at.
@@ -109,7 +139,7 @@ impl Diagnosis {
             let _ = writeln!(out, "{:<WIDTH$}{}: {}", finding.state.word(), finding.name, finding.found);
             let _ = writeln!(out, "{:WIDTH$}{}", "", finding.means);
             if let Some(mend) = &finding.mend {
-                let _ = writeln!(out, "{:WIDTH$}mend: {mend}", "");
+                let _ = writeln!(out, "{:WIDTH$}mend: {}", "", mend.command);
             }
         }
         let count = |state: State| format!("{} {}", self.count(state), state.word());
@@ -122,7 +152,8 @@ impl Diagnosis {
         let finding = |finding: &Finding| {
             json!({
                 "name": finding.name, "state": finding.state.word(), "found": finding.found,
-                "means": finding.means, "mend": finding.mend,
+                "means": finding.means,
+                "mend": finding.mend.as_ref().map(|mend| mend.command.as_str()),
             })
         };
         json!({

@@ -26,22 +26,19 @@ pub struct RingFlags {
 /// # Errors
 /// The system call's, if not even a ring without flags can be made.
 pub fn ring_flags() -> io::Result<RingFlags> {
+    type Set = fn(&mut io_uring::Builder) -> &mut io_uring::Builder;
     // Small, so that a memory limit refuses the large queue only.
-    let with = |set: fn(&mut io_uring::Builder)| {
-        let mut builder = io_uring::IoUring::builder();
-        set(&mut builder);
-        builder.build(SMALL)
-    };
-    with(|_| ())?;
-    let takes = |set| with(set).is_ok();
+    let with = |set: Set| set(&mut io_uring::IoUring::builder()).build(SMALL);
+    with(|builder| builder)?;
+    let takes = |set: Set| with(set).is_ok();
     let mut large = io_uring::IoUring::builder();
     large.setup_cqsize(limits::RING_COMPLETIONS);
     let large: io::Result<io_uring::IoUring> = large.build(limits::RING_ENTRIES);
     Ok(RingFlags {
-        single_issuer: takes(|builder| drop(builder.setup_single_issuer())),
-        defer_taskrun: takes(|builder| drop(builder.setup_single_issuer().setup_defer_taskrun())),
-        coop_taskrun: takes(|builder| drop(builder.setup_coop_taskrun())),
-        submit_all: takes(|builder| drop(builder.setup_submit_all())),
+        single_issuer: takes(|builder| builder.setup_single_issuer()),
+        defer_taskrun: takes(|builder| builder.setup_single_issuer().setup_defer_taskrun()),
+        coop_taskrun: takes(|builder| builder.setup_coop_taskrun()),
+        submit_all: takes(|builder| builder.setup_submit_all()),
         large_queue: large.is_ok_and(|ring| ring.params().cq_entries() >= limits::RING_COMPLETIONS),
     })
 }

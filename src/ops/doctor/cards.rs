@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::facts::{cpu_list, entries, text};
 use super::needs::Needs;
-use super::{Finding, State, knobs::KNOWN};
+use super::{By, Finding, State, knobs::KNOWN};
 
 /// A network card.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,19 +114,18 @@ pub(super) fn judge(cards: &[Card], irqbalance: bool, needs: &Needs) -> Vec<Find
         findings.push(interrupts(card, needs));
     }
     if cards.is_empty() {
-        let name = "network cards";
-        let found = "none with hardware behind it".to_owned();
-        let means = "Queues and interrupts are the host's, or another namespace's.".to_owned();
-        findings.push(Finding { name: name.into(), state: State::Unknown, found, means, mend: None });
+        let found = "none with hardware behind it";
+        let means = "Queues and interrupts are the host's, or another namespace's.";
+        findings.push(Finding::new("network cards", State::Unknown, found, means));
     }
     if cards.iter().any(|card| !card.interrupts.is_empty()) {
-        let (state, found, mend) = if irqbalance {
-            (State::Better, "runs", Some("systemctl disable --now irqbalance".to_owned()))
-        } else {
-            (State::Good, "does not run", None)
-        };
         let means = format!("It moves the interrupts of queues away from where they were put. {KNOWN}");
-        findings.push(Finding { name: "irqbalance".into(), state, found: found.into(), means, mend });
+        findings.push(if irqbalance {
+            let command = "systemctl disable --now irqbalance";
+            Finding::new("irqbalance", State::Better, "runs", means).mend(By::Command, command)
+        } else {
+            Finding::new("irqbalance", State::Good, "does not run", means)
+        });
     }
     findings
 }
@@ -138,13 +137,13 @@ fn queues(card: &Card, needs: &Needs) -> Finding {
         "With a receive queue for each worker the kernel's part of the work is shared by as many CPUs; a card \
          without that many can be helped by RPS (`lockring tune`). {KNOWN}"
     );
-    Finding {
-        name: format!("queues of {}", card.name),
-        state: if enough { State::Good } else { State::Better },
-        found: format!("{queues} to receive, {} to send; {workers} workers", card.transmit_queues),
-        means,
-        mend: (!enough).then(|| format!("ethtool -L {} combined {workers}", card.name)),
+    let name = format!("queues of {}", card.name);
+    let found = format!("{queues} to receive, {} to send; {workers} worker(s)", card.transmit_queues);
+    if enough {
+        return Finding::new(&name, State::Good, found, means);
     }
+    let command = format!("ethtool -L {} combined {workers}", card.name);
+    Finding::new(&name, State::Better, found, means).mend(By::Hand, command)
 }
 
 fn interrupts(card: &Card, needs: &Needs) -> Finding {
@@ -157,8 +156,7 @@ fn interrupts(card: &Card, needs: &Needs) -> Finding {
     let cpus = needs.worker_cpus();
     if receiving.is_empty() || cpus.is_empty() {
         let found = if cpus.is_empty() { "workers are not pinned" } else { "their names tell nothing" };
-        let mend = Some("grep . /proc/interrupts, and see tuning/README.md".to_owned());
-        return Finding { name, state: State::Unknown, found: found.to_owned(), means, mend };
+        return Finding::new(&name, State::Unknown, found, means);
     }
     let share = receiving.len().div_ceil(cpus.len());
     let mut taken: BTreeMap<usize, usize> = BTreeMap::new();
@@ -174,13 +172,12 @@ fn interrupts(card: &Card, needs: &Needs) -> Finding {
     }
     let shown: Vec<String> =
         receiving.iter().map(|one| format!("{} on CPU {}", one.name, cpu_ranges(&one.cpus))).collect();
-    Finding {
-        name,
-        state: if even { State::Good } else { State::Better },
-        found: shown.join(", "),
-        means,
-        mend: (!even).then(|| "lockring tune, whose script puts each where it belongs".to_owned()),
+    let found = shown.join(", ");
+    if even {
+        return Finding::new(&name, State::Good, found, means);
     }
+    let command = "lockring tune, whose script puts each where it belongs";
+    Finding::new(&name, State::Better, found, means).mend(By::File, command)
 }
 
 /// Numbers as `0-3,8`.

@@ -4,7 +4,7 @@ use super::cards::{self, cpu_ranges};
 use super::facts::Facts;
 use super::knobs::{self, CONGESTION, KNOBS, KNOWN, Knob, ULP};
 use super::needs::Needs;
-use super::{Finding, State};
+use super::{By, Finding, State};
 use crate::limits;
 
 /// Judges a machine by what a configuration needs of it.
@@ -25,21 +25,13 @@ pub fn judge(facts: &Facts, needs: &Needs) -> Vec<Finding> {
     findings
 }
 
-fn finding(name: &str, state: State, found: impl Into<String>, means: impl Into<String>) -> Finding {
-    Finding { name: name.to_owned(), state, found: found.into(), means: means.into(), mend: None }
-}
-
-impl Finding {
-    fn mend(self, command: impl Into<String>) -> Self {
-        Self { mend: Some(command.into()), ..self }
-    }
-}
-
 fn ring(facts: &Facts) -> Finding {
     let means = "The workers' event loop; without it they run on epoll, at a higher cost per request.";
-    let Err(refusal) = facts.ring else { return finding("io_uring", State::Good, "there", means) };
+    let Err(refusal) = facts.ring else { return Finding::new("io_uring", State::Good, "there", means) };
     let (found, mend) = match (facts.setting("kernel.io_uring_disabled"), refusal) {
-        (Some("1" | "2"), _) => ("refused by kernel.io_uring_disabled", "sysctl -w kernel.io_uring_disabled=0"),
+        (Some("1" | "2"), _) => {
+            ("refused by kernel.io_uring_disabled", "sysctl -w kernel.io_uring_disabled=0")
+        }
         (_, libc::EPERM | libc::EACCES) => (
             "refused to this process",
             "allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile of the container \
@@ -49,7 +41,8 @@ fn ring(facts: &Facts) -> Finding {
         (_, libc::ENOMEM) => ("refused by the limit of locked memory", "ulimit -l unlimited"),
         _ => ("refused", "strace -e io_uring_setup lockring doctor"),
     };
-    finding("io_uring", State::Missing, found, means).mend(mend)
+    let by = if mend.starts_with("sysctl") { By::File } else { By::Hand };
+    Finding::new("io_uring", State::Missing, found, means).mend(by, mend)
 }
 
 /// One for each flag with which a worker sets its ring up, if there are rings at all.
@@ -74,15 +67,20 @@ fn ring_flags(facts: &Facts) -> Vec<Finding> {
         findings.push(flag("IORING_SETUP_COOP_TASKRUN", flags.coop_taskrun, "5.19", &coop));
     }
     let queue = flag("IORING_SETUP_CQSIZE", flags.large_queue, "5.5", &large);
-    findings.push(if flags.large_queue { queue } else { queue.mend("ulimit -l unlimited (before Linux 5.12)") });
+    findings.push(if flags.large_queue {
+        queue
+    } else {
+        queue.mend(By::Hand, "ulimit -l unlimited (before Linux 5.12)")
+    });
     findings
 }
 
 fn flag(name: &str, taken: bool, since: &str, means: &str) -> Finding {
     if taken {
-        return finding(name, State::Good, "taken", means);
+        return Finding::new(name, State::Good, "taken", means);
     }
-    finding(name, State::Better, "refused", means).mend(format!("start a kernel of {since} or newer"))
+    Finding::new(name, State::Better, "refused", means)
+        .mend(By::Hand, format!("start a kernel of {since} or newer"))
 }
 
 fn locked_memory(facts: &Facts, needs: &Needs) -> Finding {
@@ -90,14 +88,19 @@ fn locked_memory(facts: &Facts, needs: &Needs) -> Finding {
     let means = "Kernels before 5.12 charge io_uring's rings to it; newer ones to the memory of the service.";
     let needed = needs.ring_bytes();
     match facts.locked_memory {
-        _ if facts.kernel_has((5, 12)) => finding(name, State::Good, "does not matter to this kernel", means),
-        None => finding(name, State::Unknown, "cannot be read", means),
+        _ if facts.kernel_has((5, 12)) => {
+            Finding::new(name, State::Good, "does not matter to this kernel", means)
+        }
+        None => Finding::new(name, State::Unknown, "cannot be read", means),
         Some((soft, _)) if soft >= needed => {
-            finding(name, State::Good, format!("{} KiB of {} needed", kib(soft), kib(needed)), means)
+            Finding::new(name, State::Good, format!("{} KiB of {} needed", kib(soft), kib(needed)), means)
         }
         Some((soft, _)) => {
-            finding(name, State::Missing, format!("{} KiB of {} needed", kib(soft), kib(needed)), means)
-                .mend(format!("ulimit -l {}; in the unit: LimitMEMLOCK={}K", kib(needed), kib(needed)))
+            Finding::new(name, State::Missing, format!("{} KiB of {} needed", kib(soft), kib(needed)), means)
+                .mend(
+                    By::File,
+                    format!("ulimit -l {}; in the unit: LimitMEMLOCK={}K", kib(needed), kib(needed)),
+                )
         }
     }
 }
@@ -112,19 +115,20 @@ fn descriptors(facts: &Facts, needs: &Needs) -> Finding {
                  Lockring stops accepting and goes on with the connections it has. It raises the soft limit to \
                  the hard one by itself.";
     let Some((soft, hard)) = facts.descriptors else {
-        return finding(name, State::Unknown, "cannot be read", means);
+        return Finding::new(name, State::Unknown, "cannot be read", means);
     };
     let needed = needs.descriptors();
     let shown = |limit: u64| if limit == u64::MAX { "unlimited".to_owned() } else { limit.to_string() };
     let found = format!("soft {}, hard {}, of {needed} needed", shown(soft), shown(hard));
     let state = match hard {
-        hard if hard >= needed => return finding(name, State::Good, found, means),
+        hard if hard >= needed => return Finding::new(name, State::Good, found, means),
         // Not even one full accept queue could be served.
         hard if hard < knobs::BACKLOG * 2 + limits::RESERVED_DESCRIPTORS => State::Missing,
         _ => State::Better,
     };
     let limit = needs.descriptor_limit();
-    finding(name, state, found, means).mend(format!("ulimit -n {limit}; in the unit: LimitNOFILE={limit}"))
+    Finding::new(name, state, found, means)
+        .mend(By::File, format!("ulimit -n {limit}; in the unit: LimitNOFILE={limit}"))
 }
 
 fn setting(knob: &Knob, facts: &Facts, needs: &Needs) -> Finding {
@@ -133,11 +137,13 @@ fn setting(knob: &Knob, facts: &Facts, needs: &Needs) -> Finding {
         // The switch came with 6.6; before it, io_uring is for all.
         let absent_is_good = knob.key == "kernel.io_uring_disabled";
         let state = if absent_is_good { State::Good } else { State::Unknown };
-        return finding(knob.key, state, "not in this kernel or namespace", means);
+        return Finding::new(knob.key, state, "not in this kernel or namespace", means);
     };
-    let Some(mended) = knob.mended(facts, needs) else { return finding(knob.key, State::Good, now, means) };
+    let Some(mended) = knob.mended(facts, needs) else {
+        return Finding::new(knob.key, State::Good, now, means);
+    };
     let state = if knob.grave { State::Missing } else { State::Better };
-    finding(knob.key, state, now, means).mend(format!("sysctl -w {}='{mended}'", knob.key))
+    Finding::new(knob.key, state, now, means).mend(By::File, format!("sysctl -w {}='{mended}'", knob.key))
 }
 
 fn congestion(facts: &Facts, needs: &Needs) -> Finding {
@@ -146,23 +152,24 @@ fn congestion(facts: &Facts, needs: &Needs) -> Finding {
          and so do comparisons made there. Towards clients it may be the better one. {KNOWN}"
     );
     match facts.setting(CONGESTION) {
-        None => finding(CONGESTION, State::Unknown, "cannot be read", means),
+        None => Finding::new(CONGESTION, State::Unknown, "cannot be read", means),
         Some("bbr") if needs.loopback_upstreams => {
-            finding(CONGESTION, State::Better, "bbr, with apps on this machine", means).mend(LOOPBACK_CUBIC)
+            Finding::new(CONGESTION, State::Better, "bbr, with apps on this machine", means)
+                .mend(By::Command, LOOPBACK_CUBIC)
         }
-        Some(other) => finding(CONGESTION, State::Good, other, means),
+        Some(other) => Finding::new(CONGESTION, State::Good, other, means),
     }
 }
 
 /// Leaves bbr to everything but connections to 127.0.0.1.
-pub(super) const LOOPBACK_CUBIC: &str = "ip route replace table local local 127.0.0.1 dev lo proto kernel scope host src \
+const LOOPBACK_CUBIC: &str = "ip route replace table local local 127.0.0.1 dev lo proto kernel scope host src \
                                          127.0.0.1 congctl cubic";
 
 fn kernel_tls(facts: &Facts) -> Finding {
     let there = facts.setting(ULP).is_some_and(|list| list.split(' ').any(|word| word == "tls"));
     let found = if there { "there" } else { "not loaded" };
     let means = "Lockring seals records itself and does not use it: nothing is lost without it.";
-    finding("kernel TLS", State::Good, found, means)
+    Finding::new("kernel TLS", State::Good, found, means)
 }
 
 fn cpu_features(facts: &Facts) -> Vec<Finding> {
@@ -176,8 +183,8 @@ fn cpu_features(facts: &Facts) -> Vec<Finding> {
             () if there => (State::Good, "there"),
             () => (lack, "not there"),
         };
-        let finding = finding(name, state, found, means);
-        findings.push(if state == lack { finding.mend(guest) } else { finding });
+        let finding = Finding::new(name, state, found, means);
+        findings.push(if state == lack { finding.mend(By::Hand, guest) } else { finding });
     };
     let multiply = if x86 { "pclmulqdq" } else { "pmull" };
     let aes = format!("AES-GCM in hardware; without it every byte costs many times as much. {KNOWN}");
@@ -199,35 +206,38 @@ fn governor(facts: &Facts) -> Finding {
     );
     let found: Vec<&str> = facts.governors.iter().map(String::as_str).collect();
     match found.as_slice() {
-        [] => finding(name, State::Good, "none: the frequency is not the system's to set", means),
-        ["performance"] => finding(name, State::Good, "performance", means),
-        others => finding(name, State::Better, others.join(", "), means)
-            .mend("cpupower frequency-set -g performance"),
+        [] => Finding::new(name, State::Good, "none: the frequency is not the system's to set", means),
+        ["performance"] => Finding::new(name, State::Good, "performance", means),
+        others => Finding::new(name, State::Better, others.join(", "), means)
+            .mend(By::Command, "cpupower frequency-set -g performance"),
     }
 }
 
 fn clock(facts: &Facts) -> Finding {
     let means = "Certificates begin and end by it, and so do tickets and logs.";
     match facts.clock {
-        Some(true) => finding("clock", State::Good, "synchronised", means),
-        Some(false) => finding("clock", State::Better, "nothing keeps it right", means)
-            .mend("timedatectl set-ntp true, or install chrony"),
-        None => finding("clock", State::Unknown, "the kernel does not tell", means).mend("chronyc tracking"),
+        Some(true) => Finding::new("clock", State::Good, "synchronised", means),
+        Some(false) => Finding::new("clock", State::Better, "nothing keeps it right", means)
+            .mend(By::Hand, "timedatectl set-ntp true, or install chrony"),
+        None => Finding::new("clock", State::Unknown, "the kernel does not tell", means)
+            .mend(By::Hand, "chronyc tracking"),
     }
 }
 
 fn workers(facts: &Facts, needs: &Needs) -> Finding {
-    let means = "Each worker is pinned to a CPU of its own; one that is not there or shared gives no more speed.";
+    let means =
+        "Each worker is pinned to a CPU of its own; one that is not there or shared gives no more speed.";
     let cpus = needs.worker_cpus();
-    let found = format!("{} on CPU {} of {}", needs.workers.len(), cpu_ranges(&cpus), cpu_ranges(&facts.cpus));
+    let found =
+        format!("{} on CPU {} of {}", needs.workers.len(), cpu_ranges(&cpus), cpu_ranges(&facts.cpus));
     let name = "workers";
     let strange = cpus.iter().any(|cpu| !facts.cpus.contains(cpu));
     if facts.cpus.is_empty() {
-        finding(name, State::Unknown, "the CPUs cannot be read", means)
+        Finding::new(name, State::Unknown, "the CPUs cannot be read", means)
     } else if strange || cpus.len() < needs.workers.len() {
         let mend = format!("workers = \"{}\" in [server], or fewer of them", cpu_ranges(&facts.cpus));
-        finding(name, State::Better, found, means).mend(mend)
+        Finding::new(name, State::Better, found, means).mend(By::Hand, mend)
     } else {
-        finding(name, State::Good, found, means)
+        Finding::new(name, State::Good, found, means)
     }
 }

@@ -41,43 +41,60 @@ pub(super) const KNOWN: &str = "Known, not measured here.";
 impl Knob {
     /// What to set it to; `None` if it is right already, does not matter here, or is not there.
     pub fn mended(&self, facts: &Facts, needs: &Needs) -> Option<String> {
+        self.target(facts, needs).filter(|target| !target.is_met).map(|target| target.value)
+    }
+
+    /// What a file of settings should say: also what is right because it was set to just that, since a file
+    /// written anew without it would undo it at the next start.
+    pub fn kept(&self, facts: &Facts, needs: &Needs) -> Option<String> {
+        let target = self.target(facts, needs)?;
+        let is_exact = facts.setting(self.key) == Some(&target.value);
+        (!target.is_met || is_exact).then_some(target.value)
+    }
+
+    fn target(&self, facts: &Facts, needs: &Needs) -> Option<Target> {
         let now = facts.setting(self.key)?;
-        let figure = || now.parse::<u64>().ok();
-        match self.wants {
-            Wants::AtLeast(wanted) => lift(figure()?, wanted(needs)),
-            Wants::AtMost(wanted) => lower(figure()?, wanted),
-            Wants::AtMostForApps(wanted) => lower(figure()?, wanted).filter(|_| needs.tcp_upstreams),
+        // A text that is no figure is not right.
+        let figure = |otherwise: u64| now.parse().unwrap_or(otherwise);
+        let at_least = |now: u64, wanted: u64| Target { value: wanted.to_string(), is_met: now >= wanted };
+        let at_most = |now: u64, wanted: u64| Target { value: wanted.to_string(), is_met: now <= wanted };
+        let target = match self.wants {
+            Wants::AtLeast(wanted) => at_least(figure(0), wanted(needs)),
+            Wants::AtMost(wanted) => at_most(figure(u64::MAX), wanted),
+            Wants::AtMostForApps(_) | Wants::Ports(..) | Wants::PortReuse if !needs.tcp_upstreams => {
+                return None;
+            }
+            Wants::AtMostForApps(wanted) => at_most(figure(u64::MAX), wanted),
             Wants::RingAllowed => {
-                (now == "2" || now == "1" && facts.ring.is_err()).then(|| "0".to_owned())
+                Target { value: "0".into(), is_met: now == "0" || now == "1" && facts.ring.is_ok() }
             }
             Wants::Ports(first, last) => {
-                let (low, high) = now.split_once(' ')?;
-                let enough = low.parse::<u32>().ok()? <= first && high.parse::<u32>().ok()? >= last;
-                (needs.tcp_upstreams && !enough).then(|| format!("{first} {last}"))
+                let range =
+                    now.split_once(' ').and_then(|(low, high)| Some((low.parse().ok()?, high.parse().ok()?)));
+                let is_met = range.is_some_and(|(low, high): (u32, u32)| low <= first && high >= last);
+                Target { value: format!("{first} {last}"), is_met }
             }
             // 2 is: for connections within the machine only.
             Wants::PortReuse => {
-                let enough = now == "1" || now == "2" && !needs.remote_upstreams;
-                (needs.tcp_upstreams && !enough).then(|| "1".to_owned())
+                let is_met = now == "1" || now == "2" && !needs.remote_upstreams;
+                Target { value: "1".into(), is_met }
             }
             Wants::Largest(wanted) => {
                 let (others, largest) = now.rsplit_once(' ')?;
-                lift(largest.parse().ok()?, wanted).map(|largest| format!("{others} {largest}"))
+                let Target { value, is_met } = at_least(largest.parse().ok()?, wanted);
+                Target { value: format!("{others} {value}"), is_met }
             }
-            Wants::Pacing => {
-                let paces = facts.setting(CONGESTION) == Some("bbr");
-                (paces && now != "fq").then(|| "fq".to_owned())
-            }
-        }
+            Wants::Pacing if facts.setting(CONGESTION) != Some("bbr") => return None,
+            Wants::Pacing => Target { value: "fq".into(), is_met: now == "fq" },
+        };
+        Some(target)
     }
 }
 
-fn lift(now: u64, wanted: u64) -> Option<String> {
-    (now < wanted).then(|| wanted.to_string())
-}
-
-fn lower(now: u64, wanted: u64) -> Option<String> {
-    (now > wanted).then(|| wanted.to_string())
+/// What a setting should be, and whether what it is will do.
+struct Target {
+    value: String,
+    is_met: bool,
 }
 
 /// The setting that names the congestion control.
@@ -173,7 +190,7 @@ pub(super) const KNOBS: [Knob; 14] = [
     },
     Knob {
         key: "net.core.default_qdisc",
-        buys: "bbr paces each connection: fq does it for all of them together, cheaper than TCP's timer for \
+        buys: "Matters to bbr alone, which paces each connection: fq does it for all of them together, cheaper than TCP's timer for \
                each. Counts for cards that come up afterwards.",
         grave: false,
         wants: Wants::Pacing,
