@@ -149,7 +149,8 @@ fn setting(knob: &Knob, facts: &Facts, needs: &Needs) -> Finding {
 fn congestion(facts: &Facts, needs: &Needs) -> Finding {
     let means = format!(
         "bbr paces with timers, on the loopback device too: small answers of apps on this machine look slow, \
-         and so do comparisons made there. Towards clients it may be the better one. {KNOWN}"
+         and so do comparisons made there. The remedy is for 127.0.0.1 (checked: both ends then use cubic), not \
+         for ::1. Towards clients it may be the better one. {KNOWN}"
     );
     match facts.setting(CONGESTION) {
         None => Finding::new(CONGESTION, State::Unknown, "cannot be read", means),
