@@ -72,7 +72,11 @@ fn origin() -> SocketAddr {
                     if head.ends_with(b"\r\n\r\n") {
                         head.clear();
                         let body = "x".repeat(1024);
-                        write!(stream, "HTTP/1.1 200 OK\r\nServer: test\r\nContent-Length: 1024\r\n\r\n{body}").unwrap();
+                        write!(
+                            stream,
+                            "HTTP/1.1 200 OK\r\nServer: test\r\nContent-Length: 1024\r\n\r\n{body}"
+                        )
+                        .unwrap();
                     }
                 }
             });
@@ -136,9 +140,7 @@ fn a_request_in_steady_state_allocates_nothing() {
     let setup = Setup {
         table: Table::new(&model),
         store: stocked.store,
-        upstream_tls: Arc::new(
-            lockring::tls::client::client_config(rustls::RootCertStore::empty()).unwrap(),
-        ),
+        upstream_tls: Arc::new(lockring::tls::client::client_config(rustls::RootCertStore::empty()).unwrap()),
         names: vec!["a.test".into()],
         logs: true,
         model,

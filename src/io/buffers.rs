@@ -15,8 +15,8 @@ pub enum Size {
     Bulk,
 }
 
-/// Capacity of a bulk buffer: its content as sealed records.
-pub const BULK_CAPACITY: usize = limits::BULK_BUFFER + 16 * 1024;
+/// Capacity of a bulk buffer: its content as sealed records, behind what may be queued already.
+pub const BULK_CAPACITY: usize = limits::BULK_BUFFER + 48 * 1024;
 
 /// A shared handle to the worker's free lists.
 #[derive(Clone, Debug, Default)]

@@ -47,10 +47,14 @@ pub(super) async fn dial(
 
 async fn dial_tcp(worker: &Worker, host: &str, port: u16) -> Result<Socket, ConnectFailure> {
     let mut last = ConnectFailure::Unresolved;
-    for address in addresses(worker, host, port) {
-        match Socket::connect(address).await {
-            Ok(socket) => return Ok(socket),
-            Err(error) => last = failure(&error),
+    let addresses = addresses(worker, host, port);
+    // An address that swallows packets must leave time for the others.
+    let share = worker.setup().model.timeouts.connect / addresses.len().max(1) as u32;
+    for address in addresses {
+        match monoio::time::timeout(share, Socket::connect(address)).await {
+            Ok(Ok(socket)) => return Ok(socket),
+            Ok(Err(error)) => last = failure(&error),
+            Err(_) => last = ConnectFailure::TimedOut,
         }
     }
     Err(last)
@@ -88,31 +92,34 @@ async fn handshake(
             Err(_) => {
                 // The alert tells the app what is wrong.
                 stream.flush();
-                settle(&mut stream, |stream| !stream.wants_write()).await;
+                settle(&mut stream, false, |stream| !stream.wants_write()).await;
                 return Err(ConnectFailure::Tls);
             }
         };
         stream.consume(step.used);
         stream.flush();
         if step.done {
-            settle(&mut stream, |stream| !stream.wants_write()).await;
+            settle(&mut stream, false, |stream| !stream.wants_write()).await;
             let (records, _) = handshake.finish().map_err(|_| ConnectFailure::Tls)?;
             stream.protect(records);
             return Ok(stream);
         }
         let before = stream.received().len();
-        stream.want_read();
-        settle(&mut stream, |stream| stream.received().len() > before || stream.read_end().is_some()).await;
-        if stream.read_end().is_some() {
+        settle(&mut stream, true, |stream| stream.received().len() > before || stream.read_end().is_some())
+            .await;
+        if stream.read_end().is_some() || stream.is_write_failed() {
             return Err(ConnectFailure::Tls);
         }
     }
 }
 
 /// Drives the stream's operations until `done` or sending fails.
-pub(super) async fn settle(stream: &mut Stream, done: impl Fn(&Stream) -> bool) {
+async fn settle(stream: &mut Stream, reads: bool, done: impl Fn(&Stream) -> bool) {
     std::future::poll_fn(|cx| {
         loop {
+            if reads {
+                stream.want_read();
+            }
             let (received, sent) = stream.poll(cx, Instant::now());
             if done(stream) || stream.is_write_failed() {
                 return std::task::Poll::Ready(());

@@ -47,14 +47,15 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener, protocol: 
 async fn next(worker: &Worker, listener: &TcpListener) -> Option<Accepted> {
     let mut accept = std::pin::pin!(listener.accept());
     std::future::poll_fn(|cx| {
+        // One that is accepted already is served, draining or not.
+        if let Poll::Ready(accepted) = accept.as_mut().poll(cx) {
+            return Poll::Ready(Some(accepted));
+        }
         if worker.draining().is_some() {
             return Poll::Ready(None);
         }
-        let accepted = accept.as_mut().poll(cx).map(Some);
-        if accepted.is_pending() {
-            worker.wait_for_room(cx.waker());
-        }
-        accepted
+        worker.wait_for_room(cx.waker());
+        Poll::Pending
     })
     .await
 }

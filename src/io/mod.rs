@@ -12,4 +12,5 @@ pub mod serve_http1;
 mod slot;
 pub mod stream;
 pub mod sys;
+mod upstream;
 pub mod worker;

@@ -12,20 +12,12 @@ use super::connection::{Side, Step, is_gone};
 use super::dial::dial;
 use super::log_line;
 use super::stream::{ReadEnd, Stream};
+use super::upstream::{Upstream, failed, is_error, take_idle, untouched};
 use crate::limits;
 use crate::proxy::exchange::{Action, Blocked, ClientEnd, ConnectFailure, Context, Exchange, Finish, Timer};
 use crate::telemetry::metrics::Counter;
 use crate::upstream::balance::power_of_two_choices;
 use crate::upstream::group::{EndpointId, GroupId};
-
-/// The app's side of a request.
-struct Upstream {
-    stream: Stream,
-    endpoint: EndpointId,
-    /// Bytes acknowledged before this request was sent; `None` on connections that cannot tell.
-    acknowledged: Option<u64>,
-    end_told: bool,
-}
 
 type Dial = Pin<Box<dyn Future<Output = Result<Stream, ConnectFailure>>>>;
 
@@ -36,9 +28,17 @@ pub(super) struct Serving {
     dial: Option<(Dial, EndpointId)>,
     client_end_told: Option<ClientEnd>,
     cut_at_drain: bool,
+    /// What was received is the beginning of something that cannot be taken yet.
+    request_is_partial: bool,
+    /// The same from the app.
+    response_is_partial: bool,
+    /// Something was begun that has to be polled once.
+    begun: bool,
     loads: Vec<u32>,
 }
 
+/// Bytes of one piece given to the exchange: what it makes of it fits into one bulk buffer.
+const PIECE_MAX: usize = limits::BULK_BUFFER / 2;
 /// Bytes queued for a client beyond which nothing more is read from the app.
 const QUEUE_MAX: usize = limits::RECORD_PLAINTEXT;
 
@@ -50,6 +50,9 @@ impl Serving {
             dial: None,
             client_end_told: None,
             cut_at_drain: false,
+            request_is_partial: false,
+            response_is_partial: false,
+            begun: false,
             loads: Vec::new(),
         }
     }
@@ -106,9 +109,10 @@ impl Serving {
         moved |= self.take_request(client, &world);
         moved |= self.take_response(client, &world);
         self.tell_ends(client, &world);
-        if let Some(step) = self.act(side, client, &world) {
+        if let Some(step) = self.act(side, client, &world, cx) {
             return step;
         }
+        moved |= std::mem::take(&mut self.begun);
         moved |= self.send(client, now);
         moved |= self.receive(client);
         if moved { Step::Progress } else { Step::Wait }
@@ -147,7 +151,7 @@ impl Serving {
 
     fn link(&mut self, stream: Stream, endpoint: EndpointId) {
         let acknowledged = stream.acknowledged_if_all_is();
-        self.upstream = Some(Upstream { stream, endpoint, acknowledged, end_told: false });
+        self.upstream = Some(Upstream { stream, endpoint, acknowledged, end_told: false, shut_due: false });
     }
 
     fn check_time(&mut self, side: &Side, client: &Stream, world: &Context<'_>) {
@@ -168,9 +172,13 @@ impl Serving {
     /// Client bytes into the exchange.
     fn take_request(&mut self, client: &mut Stream, world: &Context<'_>) -> bool {
         let mut moved = false;
+        self.request_is_partial = false;
         while self.exchange.wants_request() && !client.received().is_empty() {
-            let used = self.exchange.receive_request(world, client.received());
+            let received = client.received();
+            let piece = received.get(..PIECE_MAX).unwrap_or(received);
+            let used = self.exchange.receive_request(world, piece);
             if used == 0 {
+                self.request_is_partial = true;
                 break;
             }
             client.consume(used);
@@ -182,6 +190,7 @@ impl Serving {
     /// App bytes through the exchange to the client.
     fn take_response(&mut self, client: &mut Stream, world: &Context<'_>) -> bool {
         let mut moved = false;
+        self.response_is_partial = false;
         while self.exchange.wants_response() && client.queued() < QUEUE_MAX {
             let Some(upstream) = &mut self.upstream else { break };
             let input = upstream.stream.received();
@@ -197,6 +206,7 @@ impl Serving {
             upstream.stream.consume(used);
             self.exchange.end_of_body_is_owed();
             if used == 0 {
+                self.response_is_partial = true;
                 break;
             }
         }
@@ -221,25 +231,30 @@ impl Serving {
             && !upstream.end_told
         {
             upstream.end_told = true;
-            let untouched = untouched(upstream);
+            let untouched = untouched(upstream, end);
             self.exchange.upstream_closed(world, is_error(end, &upstream.stream), untouched);
         }
     }
 
     /// Does what the exchange asks for; a step if the connection is to change.
-    fn act(&mut self, side: &Side, client: &mut Stream, world: &Context<'_>) -> Option<Step> {
+    fn act(
+        &mut self,
+        side: &Side,
+        client: &mut Stream,
+        world: &Context<'_>,
+        cx: &mut task::Context<'_>,
+    ) -> Option<Step> {
         while let Some(action) = self.exchange.next_action() {
             match action {
                 Action::Acquire { group, avoid, fresh } => self.acquire(side, world, group, avoid, fresh),
-                Action::Release { keep, timeout } => self.release(side, world, keep, timeout),
+                Action::Release { keep, timeout } => self.release(side, world, keep, timeout, cx),
                 Action::ShutdownUpstream => {
                     if let Some(upstream) = &mut self.upstream {
                         upstream.stream.close_notify();
-                        upstream.stream.flush();
-                        upstream.stream.socket().shutdown_write();
+                        upstream.shut_due = true;
                     }
                 }
-                Action::Finish(finish) => return self.finish(side, client, world, finish),
+                Action::Finish(finish) => return self.finish(side, client, world, finish, cx),
             }
         }
         None
@@ -251,10 +266,12 @@ impl Serving {
         client: &mut Stream,
         world: &Context<'_>,
         finish: Finish,
+        cx: &mut task::Context<'_>,
     ) -> Option<Step> {
         push_out(&mut self.exchange, client, world.now);
         if finish != Finish::Abort {
             if client.flush() {
+                self.exchange.client_write_begins(world.now);
                 return Some(Step::Progress);
             }
             if client.wants_write() && !client.is_write_failed() {
@@ -265,8 +282,12 @@ impl Serving {
         if self.exchange.has_begun() {
             log_line::request(side, &self.exchange, world.now);
         }
-        self.release(side, world, false, None);
+        self.release(side, world, false, None, cx);
         match finish {
+            // The alert that says what is wrong with a record is still to be sent.
+            Finish::Abort if matches!(client.read_end(), Some(ReadEnd::Broken(_))) => {
+                Some(Step::Close { linger: false })
+            }
             Finish::Abort => {
                 // On TLS the missing close_notify shows the cut; plain TCP needs a reset.
                 Some(Step::Cut { reset: !client.is_tls() })
@@ -274,12 +295,14 @@ impl Serving {
             Finish::KeepAlive if client.read_end().is_none() && !world.draining => {
                 self.exchange.reset(world.now);
                 self.client_end_told = None;
+                client.renew();
                 Some(Step::Renew)
             }
             Finish::KeepAlive if !client.received().is_empty() && !world.draining => {
                 // Requests that came before a half-close are still answered.
                 self.exchange.reset(world.now);
                 self.client_end_told = None;
+                client.renew();
                 Some(Step::Renew)
             }
             Finish::KeepAlive | Finish::Close => {
@@ -307,7 +330,7 @@ impl Serving {
             return self.exchange.connect_failed(world, None, ConnectFailure::Unreachable);
         };
         if !fresh {
-            let idle = take_idle(side, id, world.now);
+            let idle = take_idle(side, id, world.now, self.exchange.is_idempotent());
             if let Some(stream) = idle {
                 side.worker.load_changes(id, 1);
                 side.worker.counters.count(Counter::UpstreamReused);
@@ -321,10 +344,19 @@ impl Serving {
         side.worker.load_changes(id, 1);
         let worker = Rc::clone(&side.worker);
         let tls = Arc::clone(&side.setup.upstream_tls);
+        self.begun = true;
+        self.exchange.dialling(id);
         self.dial = Some((Box::pin(dial(worker, endpoint.upstream.clone(), tls)), id));
     }
 
-    fn release(&mut self, side: &Side, world: &Context<'_>, keep: bool, timeout: Option<u32>) {
+    fn release(
+        &mut self,
+        side: &Side,
+        world: &Context<'_>,
+        keep: bool,
+        timeout: Option<u32>,
+        cx: &mut task::Context<'_>,
+    ) {
         if let Some((_, endpoint)) = self.dial.take() {
             side.worker.load_changes(endpoint, -1);
         }
@@ -332,13 +364,18 @@ impl Serving {
         side.worker.load_changes(upstream.endpoint, -1);
         // Anything unread on a connection that is done with is not for the next request.
         if keep && !world.draining && upstream.stream.is_quiet() {
-            upstream.stream.set_bulk(false);
+            upstream.stream.renew();
             upstream.stream.want_read();
+            // Polled once, so that the kernel watches it from this turn of the loop on.
+            upstream.stream.poll(cx, world.now);
             let mut pool = side.worker.pool.borrow_mut();
             if let Some(seconds) = timeout {
                 pool.announced(upstream.endpoint, seconds);
             }
             pool.put(upstream.endpoint, upstream.stream, world.now);
+        } else if self.exchange.is_cut_tunnel() {
+            // What the client did not end in order must not look so to the app.
+            upstream.stream.socket().reset_on_close();
         }
     }
 
@@ -359,6 +396,10 @@ impl Serving {
                 self.exchange.upstream_write_begins(now);
                 moved = true;
             }
+            if upstream.shut_due && !upstream.stream.wants_write() {
+                upstream.shut_due = false;
+                upstream.stream.socket().shutdown_write();
+            }
         }
         if client.flush() {
             self.exchange.client_write_begins(now);
@@ -371,16 +412,16 @@ impl Serving {
     /// that it goes away.
     fn receive(&mut self, client: &mut Stream) -> bool {
         let mut moved = false;
-        let stuck = !client.received().is_empty() && !self.exchange.awaits_head();
-        if !stuck || (self.exchange.wants_request() && client.received().is_empty()) {
+        // What waits unread because its taker is busy is the back-pressure: nothing is read on top of it.
+        if client.received().is_empty() || self.request_is_partial {
             moved |= client.want_read();
         }
         if let Some(upstream) = &mut self.upstream {
             let bulk = self.exchange.response_left().is_some_and(|left| left > limits::BULK_THRESHOLD);
+            let bulk = bulk || self.exchange.upload_is_long();
             upstream.stream.set_bulk(bulk);
-            client.set_bulk(bulk || self.exchange.upload_is_long());
-            let blocked = client.queued() >= QUEUE_MAX && !upstream.stream.received().is_empty();
-            if !blocked {
+            client.set_bulk(bulk);
+            if upstream.stream.received().is_empty() || self.response_is_partial {
                 moved |= upstream.stream.want_read();
             }
         }
@@ -398,7 +439,7 @@ fn client_end(client: &Stream, exchange: &Exchange) -> Option<ClientEnd> {
         return Some(ClientEnd::Gone);
     }
     // What came before a half-close is read first; a piece that cannot go on counts as read.
-    let read_all = client.received().is_empty() || exchange.awaits_head() || !exchange.wants_request();
+    let read_all = client.received().is_empty() || exchange.awaits_head() || !exchange.reads_on();
     read_all.then_some(ClientEnd::HalfClosed)
 }
 
@@ -410,41 +451,5 @@ fn push_out(exchange: &mut Exchange, client: &mut Stream, now: Instant) {
         let out = exchange.client_out();
         client.push(out, now);
         out.clear();
-    }
-}
-
-/// An idle connection that its app has not closed.
-fn take_idle(side: &Side, endpoint: EndpointId, now: Instant) -> Option<Stream> {
-    loop {
-        let mut stream = side.worker.pool.borrow_mut().take(endpoint, now)?;
-        let mut cx = task::Context::from_waker(task::Waker::noop());
-        stream.poll(&mut cx, now);
-        if stream.is_quiet() {
-            return Some(stream);
-        }
-    }
-}
-
-/// Whether not a byte of this request can have reached the app.
-fn untouched(upstream: &Upstream) -> bool {
-    let before = upstream.acknowledged;
-    let after = upstream.stream.socket().bytes_acknowledged();
-    matches!((before, after), (Some(before), Some(after)) if after <= before)
-}
-
-/// Whether an end is something else than an orderly close.
-fn is_error(end: ReadEnd, stream: &Stream) -> bool {
-    match end {
-        ReadEnd::CloseNotify => false,
-        ReadEnd::Fin => stream.is_tls(),
-        ReadEnd::Reset | ReadEnd::Broken(_) => true,
-    }
-}
-
-fn failed(failure: ConnectFailure) -> Counter {
-    match failure {
-        ConnectFailure::TimedOut => Counter::UpstreamConnectTimeout,
-        ConnectFailure::Unresolved => Counter::UpstreamUnresolved,
-        _ => Counter::UpstreamConnectFailed,
     }
 }

@@ -9,16 +9,22 @@ use std::task::{Context, Poll};
 use monoio::buf::{IoBuf, IoBufMut};
 use pin_project_lite::pin_project;
 
-use super::buffers::{Buffers, Size};
+use super::buffers::{BULK_CAPACITY, Buffers};
 use super::sys::Socket;
+use crate::limits;
 
-/// What a receive operation gives back: the result and the buffer, new bytes appended.
-pub(super) type Received = (io::Result<usize>, Vec<u8>);
+/// What a receive operation gives back.
+pub(super) enum Received {
+    /// A read would not wait: bytes, the end, or an error are there.
+    Readable,
+    /// The result of a read and the buffer, new bytes appended.
+    Read(io::Result<usize>, Vec<u8>),
+}
 
 /// How a receive operation begins.
 pub(super) enum Receive {
-    /// Wait for readiness without a buffer, then take one of this size.
-    WhenReady(Size),
+    /// Wait for readiness without a buffer.
+    Watch,
     /// Append to this buffer at once.
     Into(Vec<u8>),
 }
@@ -80,18 +86,21 @@ pub(super) fn reader(socket: Socket, buffers: Buffers) -> Reader {
 async fn receive(socket: Socket, buffers: Buffers, order: Receive) -> Received {
     let buffer = match order {
         Receive::Into(buffer) => buffer,
-        Receive::WhenReady(size) => {
-            if let Err(error) = socket.readable().await {
-                return (Err(error), Vec::new());
-            }
-            buffers.get(size)
+        Receive::Watch => {
+            // An error shows again, and as what it is, in the read that follows.
+            let _ = socket.readable().await;
+            return Received::Readable;
         }
     };
-    let (begin, end) = (buffer.len(), buffer.capacity());
-    let watch = buffers.watch(end);
+    let (begin, capacity) = (buffer.len(), buffer.capacity());
+    // A whole bulk buffer of plaintext has to fit into another one when it is sealed.
+    let is_bulk = capacity >= BULK_CAPACITY && begin < limits::BULK_BUFFER;
+    let end = if is_bulk { limits::BULK_BUFFER } else { capacity };
+    debug_assert!(begin < end, "a read without room would look like the end of the stream");
+    let watch = buffers.watch(capacity);
     let (result, slice) = socket.read(buffer.slice_mut(begin..end)).await;
     watch.over();
-    (result, slice.into_inner())
+    Received::Read(result, slice.into_inner())
 }
 
 /// The sending direction of `socket`.

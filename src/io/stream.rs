@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::buffers::{BULK_CAPACITY, Buffers, Size};
-use super::slot::{self, Reader, Receive, Writer};
+use super::slot::{self, Reader, Receive, Received, Writer};
 use super::sys::Socket;
 use crate::limits;
 use crate::tls::record::{Opened, RecordError, RecordStart, Records};
@@ -52,6 +52,8 @@ pub struct Stream {
     fin: bool,
     /// Whether the last read filled its buffer, so that more is likely to be there.
     eager: bool,
+    /// Whether a read would not wait.
+    readable: bool,
     bulk: bool,
     out: Vec<u8>,
     sending: usize,
@@ -80,6 +82,7 @@ impl Stream {
             read_end: None,
             fin: false,
             eager: false,
+            readable: false,
             bulk: false,
             out: Vec::new(),
             sending: 0,
@@ -195,13 +198,14 @@ impl Stream {
             return false;
         }
         let size = if self.bulk { Size::Bulk } else { Size::Record };
-        let order = if self.input.is_empty() && !self.eager {
-            Receive::WhenReady(size)
-        } else if self.input.is_empty() {
+        let order = if !self.input.is_empty() {
+            Receive::Into(self.make_room())
+        } else if self.eager || self.readable {
             Receive::Into(self.buffers.get(size))
         } else {
-            Receive::Into(self.make_room())
+            Receive::Watch
         };
+        self.readable = false;
         self.reader.as_mut().arm(order);
         true
     }
@@ -221,7 +225,8 @@ impl Stream {
             let mut larger = self.buffers.get(Size::Bulk);
             larger.extend_from_slice(&input);
             self.buffers.put(std::mem::replace(&mut input, larger));
-        } else if input.capacity() - input.len() < limits::RECEIVE_BUFFER / 2 {
+        }
+        if input.capacity() - input.len() < limits::RECEIVE_BUFFER / 2 {
             // A head that is longer than one record; bounded by the limits of the parser above.
             let mut larger = Vec::with_capacity(input.len() + limits::RECEIVE_BUFFER);
             larger.extend_from_slice(&input);
@@ -235,8 +240,12 @@ impl Stream {
     /// receiving ended), and how many bytes were sent.
     pub fn poll(&mut self, cx: &mut Context<'_>, now: Instant) -> (bool, Option<usize>) {
         let received = match self.reader.as_mut().poll_done(cx) {
-            Poll::Ready((result, buffer)) => {
+            Poll::Ready(Received::Read(result, buffer)) => {
                 self.finish_read(result, buffer);
+                true
+            }
+            Poll::Ready(Received::Readable) => {
+                self.readable = true;
                 true
             }
             Poll::Pending => false,
@@ -249,7 +258,7 @@ impl Stream {
     }
 
     fn finish_read(&mut self, result: io::Result<usize>, buffer: Vec<u8>) {
-        let full = buffer.len() == buffer.capacity();
+        let full = buffer.len() >= buffer.capacity().min(limits::BULK_BUFFER);
         self.input = buffer;
         match result {
             Ok(0) => self.ended(ReadEnd::Fin),
@@ -323,6 +332,7 @@ impl Stream {
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.read_end.is_none()
+            && !self.readable
             && !self.fin
             && !self.write_failed
             && self.received().is_empty()
@@ -330,9 +340,15 @@ impl Stream {
             && !self.wants_write()
     }
 
+    /// A piece of work is over: the next one begins small.
+    pub fn renew(&mut self) {
+        self.eager = false;
+        self.bulk = false;
+    }
+
     /// Gives back what only work needs.
     pub fn rest(&mut self) {
-        self.eager = false;
+        self.renew();
         if let Some(records) = self.records.as_mut() {
             records.rest();
         }
@@ -340,8 +356,12 @@ impl Stream {
 
     /// Appends bytes to send.
     pub fn push(&mut self, mut bytes: &[u8], now: Instant) {
-        if self.out.capacity() == 0 {
-            self.out = self.buffers.get(if self.bulk { Size::Bulk } else { Size::Record });
+        let room = self.out.capacity() - self.out.len();
+        if self.out.capacity() == 0 || bytes.len() > room && self.out.capacity() < BULK_CAPACITY {
+            let large = self.bulk || bytes.len() > room && self.out.capacity() > 0;
+            let mut out = self.buffers.get(if large { Size::Bulk } else { Size::Record });
+            out.extend_from_slice(&self.out);
+            self.buffers.put(std::mem::replace(&mut self.out, out));
         }
         let Some(records) = self.records.as_mut() else {
             return self.out.extend_from_slice(bytes);

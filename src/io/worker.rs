@@ -414,7 +414,10 @@ async fn keep_house(worker: &Rc<Worker>) {
             let now = Instant::now();
             // Polling the idle ones here makes the app's FIN wake this task at once.
             let left = worker.pool.borrow_mut().sweep(now, |stream| {
-                stream.poll(cx, now);
+                // A session ticket that came meanwhile ends a watch without ending the quiet.
+                while stream.poll(cx, now).0 {
+                    stream.want_read();
+                }
                 !stream.is_quiet()
             });
             let counted = worker.counters.get(Counter::PoolIdle);

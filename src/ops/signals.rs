@@ -8,6 +8,9 @@ use signal_hook::iterator::Signals;
 
 use crate::handoff::mailbox::{Command, Sender};
 
+/// How long workers and the log may take after the second signal.
+const STOP_PATIENCE: Duration = Duration::from_millis(500);
+
 /// Hands the workers over to the signals.
 ///
 /// # Errors
@@ -28,6 +31,11 @@ pub fn watch(mut workers: Vec<Sender>, drain: Duration, say: fn(&str)) -> io::Re
             for worker in &mut workers {
                 // A worker that has ended needs no telling.
                 let _ = worker.send(command);
+            }
+            if command == Command::Stop {
+                // A worker that does not come back must not keep the process.
+                std::thread::sleep(STOP_PATIENCE);
+                std::process::exit(0);
             }
         }
     })?;

@@ -30,6 +30,8 @@ use crate::upstream::resolve;
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(2);
 /// How often certificates are looked at; renewal is due days before it is needed.
 const CERTIFICATE_ROUND: Duration = Duration::from_secs(60);
+/// How often the main thread looks whether workers have ended.
+const JOIN_POLL: Duration = Duration::from_millis(20);
 /// How often the start looks whether the workers accept.
 const START_POLL: Duration = Duration::from_millis(1);
 /// How long the log thread may take to write its last lines.
@@ -104,12 +106,25 @@ pub fn run(model: Model, hint: bool) -> Result<(), String> {
         announce_sites(&model, &addresses, &certificates.root);
     }
     say("ready");
-    for thread in threads {
-        thread.join().map_err(|_| "a worker ended by a defect; see above".to_owned())?;
-    }
+    join(threads)?;
     if let Some(log) = log {
         // Lines that a stuck sink does not take are counted as lost by the writer.
         let _ = log.stop(LOG_PATIENCE);
+    }
+    Ok(())
+}
+
+/// Waits for all workers. One that ends by a defect ends the process, since half of the connections to its
+/// port would wait for it for ever; the service manager starts it again.
+fn join(mut threads: Vec<JoinHandle<()>>) -> Result<(), String> {
+    while !threads.is_empty() {
+        let (over, running) = threads.into_iter().partition(JoinHandle::is_finished);
+        threads = running;
+        let over: Vec<JoinHandle<()>> = over;
+        for thread in over {
+            thread.join().map_err(|_| "a worker ended by a defect, described above".to_owned())?;
+        }
+        std::thread::sleep(JOIN_POLL);
     }
     Ok(())
 }

@@ -29,7 +29,7 @@ pub enum Failure {
 impl Replay {
     /// For the next request; keeps the memory.
     pub fn reset(&mut self) {
-        self.sent.clear();
+        self.forget();
         self.lost = false;
         self.attempts = 0;
     }
@@ -69,11 +69,10 @@ impl Replay {
     /// Whether the request may be sent again after `failure`, given `endpoints` to choose from.
     #[must_use]
     pub fn allows(&self, failure: Failure, idempotent: bool, endpoints: usize) -> bool {
-        if self.lost {
-            return false;
-        }
         match failure {
+            // What was not sent need not be held.
             Failure::NotConnected => (self.attempts as usize) < endpoints.clamp(1, limits::CONNECT_ADDRESSES),
+            Failure::Reused { .. } if self.lost => false,
             Failure::Reused { untouched } => self.attempts < limits::ATTEMPTS && (idempotent || untouched),
             Failure::Fresh => false,
         }

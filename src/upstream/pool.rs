@@ -8,10 +8,13 @@ use super::group::EndpointId;
 /// How long an idle connection to one endpoint may be used again.
 ///
 /// Starts at the configured guess. An announced `Keep-Alive: timeout=` sets it, less a margin; a
-/// close seen earlier than expected lowers it; it never grows past what the app announced.
+/// close seen earlier than expected lowers it (a restart closes everything early), and connections that
+/// stay open for longer than it raise it again, never past what was guessed or announced.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     limit: Duration,
+    /// What was guessed or announced: it is never exceeded.
+    ceiling: Duration,
 }
 
 /// Time that a request may be under way while the app's own timer runs out.
@@ -23,7 +26,7 @@ impl Patience {
     /// The first guess.
     #[must_use]
     pub fn new(limit: Duration) -> Self {
-        Self { limit }
+        Self { limit, ceiling: limit }
     }
 
     /// How long a connection may have been idle to be used.
@@ -35,7 +38,18 @@ impl Patience {
     /// The app announced `Keep-Alive: timeout=seconds`.
     pub fn announced(&mut self, seconds: u32) {
         let announced = Duration::from_secs(u64::from(seconds));
-        self.limit = announced.saturating_sub(MARGIN).max(announced / 2);
+        self.ceiling = announced.saturating_sub(MARGIN).max(announced / 2);
+        self.limit = self.ceiling;
+    }
+
+    /// How long an idle connection is kept to see whether the app keeps it, too.
+    fn probation(self) -> Duration {
+        (self.limit * 2).min(self.ceiling)
+    }
+
+    /// The app has kept a connection that was idle for `idle`.
+    fn kept_for(&mut self, idle: Duration) {
+        self.limit = self.limit.max(idle).min(self.ceiling);
     }
 
     /// The app closed a connection that had been idle for `idle`.
@@ -73,17 +87,16 @@ impl<T> Pool<T> {
         Self { endpoints: (0..endpoints).map(|_| shelf()).collect(), per_endpoint }
     }
 
-    /// The most recently used connection to `endpoint` that has not been idle for too long; those that
-    /// have are dropped.
-    pub fn take(&mut self, endpoint: EndpointId, now: Instant) -> Option<T> {
+    /// The most recently used connection to `endpoint`, unless it has been idle for too long, and for how
+    /// long it was idle.
+    pub fn take(&mut self, endpoint: EndpointId, now: Instant) -> Option<(T, Duration)> {
         let shelf = self.endpoints.get_mut(endpoint.0 as usize)?;
-        let idle = shelf.idle.pop()?;
-        if now.saturating_duration_since(idle.since) < shelf.patience.limit() {
-            return Some(idle.connection);
-        }
+        let age = now.saturating_duration_since(shelf.idle.last()?.since);
         // Last in, first out: if the newest is too old, all are.
-        shelf.idle.clear();
-        None
+        if age >= shelf.patience.limit() {
+            return None;
+        }
+        Some((shelf.idle.pop()?.connection, age))
     }
 
     /// Keeps `connection` for later; gives it back if the shelf is full.
@@ -115,7 +128,11 @@ impl<T> Pool<T> {
                     patience.closed_after(age);
                     return false;
                 }
-                age < patience.limit()
+                if age < patience.probation() {
+                    return true;
+                }
+                patience.kept_for(age);
+                false
             });
             left += shelf.idle.len();
         }
@@ -156,7 +173,8 @@ mod tests {
         assert_eq!(pool.put(ONE, 1, now), None);
         assert_eq!(pool.put(ONE, 2, now), None);
         assert_eq!(pool.put(ONE, 3, now), Some(3), "the shelf is full");
-        assert_eq!((pool.take(ONE, now), pool.take(ONE, now), pool.take(ONE, now)), (Some(2), Some(1), None));
+        let mut take = || pool.take(ONE, now).map(|(connection, _)| connection);
+        assert_eq!((take(), take(), take()), (Some(2), Some(1), None));
     }
 
     #[test]
@@ -166,7 +184,7 @@ mod tests {
         pool.put(ONE, 1, now);
         pool.put(ONE, 2, now + S);
         assert_eq!(pool.take(ONE, now + 6 * S), None);
-        assert!(pool.is_empty());
+        assert_eq!(pool.sweep(now + 6 * S, |_| false), 0);
     }
 
     #[test]
@@ -178,7 +196,26 @@ mod tests {
         pool.put(ONE, 2, now);
         assert_eq!(pool.take(ONE, now + 2 * S), None, "it closes after 2 s; 1.5 s are safe");
         pool.put(ONE, 3, now);
-        assert_eq!(pool.take(ONE, now + S), Some(3));
+        assert_eq!(pool.take(ONE, now + S), Some((3, S)));
+    }
+
+    #[test]
+    fn a_restart_of_the_app_is_forgotten() {
+        let mut now = Instant::now();
+        let mut pool = Pool::new(1, 9, 4 * S);
+        pool.put(ONE, 1, now);
+        pool.sweep(now, |_| true);
+        pool.put(ONE, 2, now);
+        assert_eq!(pool.take(ONE, now + S), None, "everything was closed at once");
+        for _ in 0..8 {
+            pool.put(ONE, 3, now);
+            for _ in 0..40 {
+                now += S / 10;
+                pool.sweep(now, |_| false);
+            }
+        }
+        pool.put(ONE, 4, now);
+        assert_eq!(pool.take(ONE, now + 3 * S), Some((4, 3 * S)), "the app keeps them again");
     }
 
     #[test]
@@ -187,7 +224,7 @@ mod tests {
         let mut pool = Pool::new(1, 9, 4 * S);
         pool.announced(ONE, 60);
         pool.put(ONE, 1, now);
-        assert_eq!(pool.take(ONE, now + 59 * S), Some(1));
+        assert_eq!(pool.take(ONE, now + 59 * S), Some((1, 59 * S)));
         pool.put(ONE, 1, now);
         assert_eq!(pool.take(ONE, now + 60 * S), None);
     }
@@ -199,6 +236,6 @@ mod tests {
         pool.put(ONE, 1, now);
         pool.put(EndpointId(1), 2, now + 3 * S);
         assert_eq!(pool.sweep(now + 5 * S, |_| false), 1);
-        assert_eq!(pool.take(EndpointId(1), now + 5 * S), Some(2));
+        assert_eq!(pool.take(EndpointId(1), now + 5 * S), Some((2, 2 * S)));
     }
 }

@@ -287,8 +287,12 @@ impl Connection {
     fn link(&mut self, world: &mut World, stream: Stream, endpoint: EndpointId) {
         let acknowledged = stream.acknowledged_if_all_is();
         world.note(|| format!("c{} linked to u{} at {acknowledged}", self.number, stream.port.connection));
-        let attempt =
-            Attempt { client: self.number, request: self.records.len(), port: stream.port, start: acknowledged };
+        let attempt = Attempt {
+            client: self.number,
+            request: self.records.len(),
+            port: stream.port,
+            start: acknowledged,
+        };
         world.attempts.push(attempt);
         self.upstream = Some(Upstream { stream, endpoint, acknowledged, end_told: false, shut_due: false });
     }
@@ -310,8 +314,12 @@ impl Connection {
 
     /// Output buffers hold what the limits say and one piece of input.
     fn bounded(&mut self, world: &mut World) {
-        let most = limits::REPLAY_BYTES + limits::BULK_BUFFER.max(self.client.received().len()) + limits::TRAILER_BYTES;
-        if self.exchange.upstream_out().len() > most || self.exchange.client_out().len() > 2 * limits::HEAD_BYTES {
+        let most = limits::REPLAY_BYTES
+            + limits::BULK_BUFFER.max(self.client.received().len())
+            + limits::TRAILER_BYTES;
+        if self.exchange.upstream_out().len() > most
+            || self.exchange.client_out().len() > 2 * limits::HEAD_BYTES
+        {
             world.violated("an output buffer grows".into());
         }
     }
@@ -390,7 +398,9 @@ impl Connection {
             match action {
                 Action::Acquire { group, avoid, fresh } => self.acquire(world, group, avoid, fresh),
                 Action::Release { keep, timeout } => self.release(world, keep, timeout),
-                Action::ShutdownUpstream => self.upstream.iter_mut().for_each(|upstream| upstream.shut_due = true),
+                Action::ShutdownUpstream => {
+                    self.upstream.iter_mut().for_each(|upstream| upstream.shut_due = true)
+                }
                 Action::Finish(finish) => return self.finish(world, finish),
             }
         }
@@ -474,7 +484,11 @@ impl Connection {
         }
         let delay = world.luck.below(20_000);
         let result = if world.luck.percent(world.dial_trouble) {
-            Err(world.luck.pick(&[ConnectFailure::Refused, ConnectFailure::Unreachable, ConnectFailure::TimedOut]))
+            Err(world.luck.pick(&[
+                ConnectFailure::Refused,
+                ConnectFailure::Unreachable,
+                ConnectFailure::TimedOut,
+            ]))
         } else {
             Ok(())
         };

@@ -146,7 +146,11 @@ impl Run {
                 return self.world.violated(format!("(f) c{idle} waits without a deadline"));
             }
             let now = self.world.now;
-            let next = self.connections.iter().filter(|one| !one.is_over()).filter_map(|one| one.deadline(&self.world));
+            let next = self
+                .connections
+                .iter()
+                .filter(|one| !one.is_over())
+                .filter_map(|one| one.deadline(&self.world));
             let next = next.chain(self.clients.iter().filter_map(|client| client.next_wake(now)));
             let next = next.chain(self.origins.iter().filter_map(|origin| origin.next_wake(now)));
             let Some(next) = next.chain(self.world.net.next()).min().filter(|next| *next < END) else {

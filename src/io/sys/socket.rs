@@ -77,6 +77,16 @@ impl Socket {
         self.stream().readable(true).await
     }
 
+    /// Whether nothing, not even an end, waits to be received.
+    #[must_use]
+    pub fn has_nothing_to_read(&self) -> bool {
+        let mut byte = 0_u8;
+        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        // SAFETY: pointer and length describe `byte`, which lives through the call.
+        let got = unsafe { libc::recv(self.stream().as_raw_fd(), (&raw mut byte).cast(), 1, flags) };
+        got < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
+    }
+
     /// Closes the sending half.
     pub fn shutdown_write(&self) {
         // SAFETY: the descriptor is open as long as `self`; a failure means that it is closed already.

@@ -1,7 +1,7 @@
 //! What goes wrong, and what it answers: before the head of a response, with a status; after it, with a
 //! visible cut.
 
-use super::{ClientEnd, Context, Download, Exchange, Finish, Link, Timer, Upload};
+use super::{Action, ClientEnd, Context, Download, Exchange, Finish, Link, Timer, Upload};
 use crate::proxy::outcome::End;
 use crate::proxy::reply::Reply;
 use crate::proxy::retry::Failure;
@@ -66,7 +66,8 @@ impl Exchange {
         self.outcome.endpoint = endpoint.or(self.outcome.endpoint);
         let endpoints = self.group.map_or(0, |group| cx.table.groups().members(group).len());
         if self.replay.allows(Failure::NotConnected, self.is_idempotent(), endpoints) {
-            return self.send_again(cx, endpoint);
+            // Nothing was sent, so all that is to be sent is still there.
+            return self.acquire(cx, endpoint, true);
         }
         self.link = Link::Closed;
         let end =
@@ -84,7 +85,7 @@ impl Exchange {
                 let failure = if reused { Failure::Reused { untouched } } else { Failure::Fresh };
                 if self.replay.allows(failure, self.is_idempotent(), 1) {
                     self.release(false);
-                    return self.send_again(cx, None);
+                    return self.send_again(cx);
                 }
                 let reason = if error { "upstream-reset" } else { "upstream-closed-early" };
                 self.upstream_failed(cx, 502, "The app closed the connection without an answer.", reason);
@@ -128,11 +129,11 @@ impl Exchange {
     }
 
     /// Sends the request again on another connection.
-    fn send_again(&mut self, cx: &Context<'_>, avoid: Option<EndpointId>) {
+    fn send_again(&mut self, cx: &Context<'_>) {
         self.upstream_out.clear();
         self.upstream_out.extend_from_slice(self.replay.sent());
         // A connection that was idle may be dead like the one before it: only a new one is sure.
-        self.acquire(cx, avoid, true);
+        self.acquire(cx, None, true);
     }
 
     /// The client's side ended. A half-close is told once everything that came before it is taken.
@@ -183,8 +184,7 @@ impl Exchange {
             }
             Timer::Body => self.client_is_slow(cx, "body-timeout"),
             Timer::Connect => {
-                self.release(false);
-                self.link = Link::Wanted;
+                self.release = Some(Action::Release { keep: false, timeout: None });
                 self.connect_failed(cx, self.outcome.endpoint, ConnectFailure::TimedOut);
             }
             Timer::FirstByte => {

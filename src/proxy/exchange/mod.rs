@@ -31,7 +31,7 @@ use crate::http1::body::BodyReader;
 use crate::http1::framing::Framing;
 use crate::http1::head::HeadReader;
 use crate::limits;
-use crate::proxy::outcome::{ConnectionFacts, Outcome};
+use crate::proxy::outcome::{ConnectionFacts, End, Outcome};
 use crate::proxy::retry::Replay;
 use crate::proxy::rewrite::Delivery;
 use crate::proxy::route::Table;
@@ -210,6 +210,10 @@ impl Exchange {
         self.interim = Budget::new(limits::INTERIM_RESPONSES);
         self.replay.reset();
         self.body_bytes = 0;
+        // A long upload leaves a large buffer, which a connection that waits must not keep.
+        if self.upstream_out.capacity() > limits::HEAD_BYTES {
+            self.upstream_out = Vec::new();
+        }
         self.upstream_out.clear();
         self.client_out.clear();
         self.acquire = None;
@@ -271,6 +275,23 @@ impl Exchange {
             Upload::Tunnel => room && !self.shutdown,
             Upload::Done => false,
         }
+    }
+
+    /// Whether bytes of this request are still to come, back-pressure or not.
+    #[must_use]
+    pub fn reads_on(&self) -> bool {
+        matches!(self.upload, Upload::Body(_) | Upload::Discard(..) | Upload::Tunnel)
+    }
+
+    /// Whether this was a tunnel that did not end in order.
+    #[must_use]
+    pub fn is_cut_tunnel(&self) -> bool {
+        self.outcome.end == End::Tunnel && self.finish == Some(Finish::Abort)
+    }
+
+    /// A connection to `endpoint` is being made.
+    pub fn dialling(&mut self, endpoint: EndpointId) {
+        self.outcome.endpoint = Some(endpoint);
     }
 
     /// Whether upstream bytes can be taken now.
@@ -378,7 +399,9 @@ impl Exchange {
         self.upstream_out.clear();
     }
 
-    fn is_idempotent(&self) -> bool {
+    /// Whether the request may act twice without harm (RFC 9110 §9.2.2).
+    #[must_use]
+    pub fn is_idempotent(&self) -> bool {
         self.method.is_idempotent()
     }
 }

@@ -128,6 +128,8 @@ impl Exchange {
         let path = received.part(received.request.target.path);
         let path = if matches!(received.request.target.form, Form::Asterisk) { b"*" } else { path };
         let path: &[u8] = if path.is_empty() { b"/" } else { path };
+        // `*` is the whole server (RFC 9112 §3.2.4): it goes where the root goes.
+        let path = if path == b"*" { b"/" } else { path };
         let normal = route::normal_path(path, &mut self.path)
             .map_err(|_| refusal(400, "The path has no safe form.", "path-not-normal"))?;
         if cx.entry.is_some_and(|entry| !entry.covers(&self.host)) {

@@ -303,7 +303,10 @@ fn an_empty_line_alone_begins_no_request_rfc_9112_2_2() {
     request(&world, &mut exchange, b"\r\n");
     assert!(exchange.is_idle() && !exchange.has_begun());
     request(&world, &mut exchange, b"\r\nGET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
-    assert!(matches!(exchange.next_action(), Some(Action::Acquire { .. })), "one is tolerated by the head too");
+    assert!(
+        matches!(exchange.next_action(), Some(Action::Acquire { .. })),
+        "one is tolerated by the head too"
+    );
     let mut exchange = Exchange::new(world.now);
     request(&world, &mut exchange, b"\r\n\r\n\r\n\r\n");
     assert_eq!(exchange.outcome().status, 400, "but no stream of them");
