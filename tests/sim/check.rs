@@ -24,7 +24,7 @@ pub fn all(world: &mut World, book: &Book, clients: &[Client], connections: &[Co
         }
         for (i, spec) in client.specs.iter().enumerate() {
             arrivals(client, i, spec, book, &mut faults);
-            once(world, client, i, spec, &mut faults);
+            once(world, book, client, i, spec, &mut faults);
         }
     }
     faults.into_iter().for_each(|fault| world.violated(fault));
@@ -98,14 +98,14 @@ fn arrivals(client: &Client, i: usize, spec: &Spec, book: &Book, faults: &mut Ve
 }
 
 /// (d): what may not be done twice reaches one origin at most.
-fn once(world: &World, client: &Client, i: usize, spec: &Spec, faults: &mut Vec<String>) {
+fn once(world: &World, book: &Book, client: &Client, i: usize, spec: &Spec, faults: &mut Vec<String>) {
     if spec.is_idempotent() {
         return;
     }
     let tries = world.attempts.iter().filter(|attempt| attempt.client == client.number && attempt.request == i);
     let reached = tries.filter(|attempt| {
         // Later requests on the connection exist only if this one was answered on it.
-        world.net.outgoing(attempt.port).delivered > attempt.start
+        book.read.get(&attempt.port.connection).is_some_and(|read| *read > attempt.start)
     });
     let reached = reached.count();
     if reached > 1 {

@@ -88,7 +88,7 @@ fn a_broken_driver_is_noticed() {
         (Fault::SilentLog, "(h)"),
     ];
     for (fault, mark) in faults {
-        let noticed = (0..400).any(|seed| run(seed, Some(fault), false).violations.iter().any(|text| text.starts_with(mark)));
+        let noticed = (0..2_000).any(|seed| run(seed, Some(fault), false).violations.iter().any(|text| text.starts_with(mark)));
         assert!(noticed, "{fault:?}");
     }
 }
