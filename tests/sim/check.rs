@@ -5,8 +5,9 @@ use lockring::proxy::outcome::End;
 use crate::client::{Client, Seen};
 use crate::luck::body;
 use crate::origin::Book;
-use crate::proxy::{Connection, Record, World};
+use crate::proxy::Connection;
 use crate::spec::{Flaw, Spec, answer_body};
+use crate::world::{Record, World};
 
 /// Checks a run that is over.
 pub fn all(world: &mut World, book: &Book, clients: &[Client], connections: &[Connection], calm: bool) {
@@ -37,7 +38,11 @@ fn answers(client: &Client, book: &Book, faults: &mut Vec<String>) {
         faults.push(format!("(a) c{number} cannot read: {error}"));
     }
     if client.answers.len() > client.begun() + usize::from(client.noise) {
-        faults.push(format!("(a) c{number} got {} answers to {} requests", client.answers.len(), client.begun()));
+        faults.push(format!(
+            "(a) c{number} got {} answers to {} requests",
+            client.answers.len(),
+            client.begun()
+        ));
     }
     for (seen, spec) in client.answers.iter().zip(&client.specs) {
         let Some(name) = &seen.id else {
@@ -61,7 +66,11 @@ fn answers(client: &Client, book: &Book, faults: &mut Vec<String>) {
             let tunnel = book.tunnels.get(&spec.id).map_or(&[][..], Vec::as_slice);
             if !data.starts_with(&seen.body) || !body(spec.id + 9_000_000, spec.tunnel).starts_with(tunnel) {
                 let place = data.iter().zip(&seen.body).position(|(one, other)| one != other);
-                faults.push(format!("(b) the tunnel of {name} changes bytes: {place:?} of {}, {}", seen.body.len(), tunnel.len()));
+                faults.push(format!(
+                    "(b) the tunnel of {name} changes bytes: {place:?} of {}, {}",
+                    seen.body.len(),
+                    tunnel.len()
+                ));
             }
             continue;
         }
@@ -69,7 +78,11 @@ fn answers(client: &Client, book: &Book, faults: &mut Vec<String>) {
         let same = if seen.complete { seen.body == told } else { told.starts_with(&seen.body) };
         if !same || seen.status != answer.status {
             let complete = seen.complete;
-            faults.push(format!("(b) {name}: {} of {} bytes, complete {complete}", seen.body.len(), told.len()));
+            faults.push(format!(
+                "(b) {name}: {} of {} bytes, complete {complete}",
+                seen.body.len(),
+                told.len()
+            ));
         }
         if seen.complete && !answer.whole {
             faults.push(format!("(b) {name} was cut and looks complete"));
@@ -91,7 +104,8 @@ fn arrivals(client: &Client, i: usize, spec: &Spec, book: &Book, faults: &mut Ve
         if whole || !spec.body.starts_with(&arrival.body) || arrival.method != spec.method {
             faults.push(format!("(b) {} arrived with {} bytes", spec.id, arrival.body.len()));
         }
-        if arrival.complete && (!client.has_sent(i) && client.cut.is_none() || spec.flaw == Some(Flaw::Body)) {
+        if arrival.complete && (!client.has_sent(i) && client.cut.is_none() || spec.flaw == Some(Flaw::Body))
+        {
             faults.push(format!("(b) {} looks complete and is not", spec.id));
         }
     }
@@ -102,7 +116,8 @@ fn once(world: &World, book: &Book, client: &Client, i: usize, spec: &Spec, faul
     if spec.is_idempotent() {
         return;
     }
-    let tries = world.attempts.iter().filter(|attempt| attempt.client == client.number && attempt.request == i);
+    let tries =
+        world.attempts.iter().filter(|attempt| attempt.client == client.number && attempt.request == i);
     let reached = tries.filter(|attempt| {
         // Later requests on the connection exist only if this one was answered on it.
         book.read.get(&attempt.port.connection).is_some_and(|read| *read > attempt.start)
@@ -139,7 +154,10 @@ fn accounts(client: &Client, records: &[Record], faults: &mut Vec<String>) {
         if promised && client.reads_on() && !whole && !noise_follows {
             faults.push(format!("{} and the client saw no whole answer", text()));
         }
-        if whole && matches!(record.end, End::UpstreamFailed | End::UpstreamTimeout) && seen.is_some_and(|s| s.id.is_some()) {
+        if whole
+            && matches!(record.end, End::UpstreamFailed | End::UpstreamTimeout)
+            && seen.is_some_and(|s| s.id.is_some())
+        {
             faults.push(format!("{} and the client saw the app's whole answer", text()));
         }
         if (record.end == End::Complete) != record.reason.is_none() {
@@ -158,7 +176,12 @@ fn nothing_is_missing(client: &Client, book: &Book, faults: &mut Vec<String>) {
         let expected = spec.flaw.is_none();
         let whole = seen.is_some_and(|seen| seen.complete && seen.id.is_some() == expected);
         if !whole {
-            faults.push(format!("(a) c{} waits for the answer to {}: {:?}", client.number, spec.id, seen.map(|s| (s.status, s.body.len(), s.complete))));
+            faults.push(format!(
+                "(a) c{} waits for the answer to {}: {:?}",
+                client.number,
+                spec.id,
+                seen.map(|s| (s.status, s.body.len(), s.complete))
+            ));
             // The rest depends on it.
             return;
         }

@@ -124,7 +124,6 @@ impl Client {
         }
     }
 
-
     /// Whether it reads everything, until the other side ends.
     pub fn reads_on(&self) -> bool {
         let leaves = matches!(self.ending, Ending::Reset | Ending::Close);
@@ -193,7 +192,9 @@ impl Client {
 
     fn item(&mut self, item: Item) {
         match item {
-            Item::Head(head) if (100..200).contains(&head.status()) && head.status() != 101 => self.interim = true,
+            Item::Head(head) if (100..200).contains(&head.status()) && head.status() != 101 => {
+                self.interim = true
+            }
             Item::Head(head) => {
                 self.interim = false;
                 self.under_way = true;
@@ -252,7 +253,11 @@ impl Client {
         }
         let goes_on = self.offset == stop;
         if goes_on {
-            self.next_request(net, now, stop < all || (stop == all && self.cut.is_some_and(|(v, _)| v == self.at)));
+            self.next_request(
+                net,
+                now,
+                stop < all || (stop == all && self.cut.is_some_and(|(v, _)| v == self.at)),
+            );
         } else {
             self.wake = self.wake.max(now + self.luck.below(self.pace + 1));
         }
@@ -308,7 +313,8 @@ impl Client {
 
     fn end(&mut self, net: &mut Net, now: Time) {
         self.ended = true;
-        let tunnel = self.specs.get(self.at).is_none() && self.answers.last().is_some_and(|seen| seen.status == 101);
+        let tunnel =
+            self.specs.get(self.at).is_none() && self.answers.last().is_some_and(|seen| seen.status == 101);
         match self.ending {
             Ending::HalfClose if self.tls => net.notify(self.port, now),
             Ending::HalfClose => net.shutdown(self.port, now),

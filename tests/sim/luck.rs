@@ -7,7 +7,8 @@ pub struct Luck(u64);
 impl Luck {
     /// The sequence of `seed` for `purpose`, so that one use does not shift another.
     pub fn new(seed: u64, purpose: u64) -> Self {
-        let mut luck = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ purpose.wrapping_mul(0xd1b5_4a32_d192_ed03));
+        let mut luck =
+            Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ purpose.wrapping_mul(0xd1b5_4a32_d192_ed03));
         luck.next();
         luck
     }

@@ -20,9 +20,10 @@ mod proxy;
 mod run;
 mod spec;
 mod stream;
+mod world;
 
-use proxy::Fault;
 use run::run;
+use world::Fault;
 
 /// Names the seed when a machine panics in the middle of its run.
 struct Named(u64);
@@ -61,7 +62,12 @@ fn every_seed_keeps_the_promises() {
         }
     }
     println!("{seeds} seeds: {counts:?} requests, whole answers of apps, requests sent again");
-    assert!(bad.is_empty(), "{} of {seeds} seeds, replay with LOCKRING_SIM_SEED:\n{}", bad.len(), bad.join("\n"));
+    assert!(
+        bad.is_empty(),
+        "{} of {seeds} seeds, replay with LOCKRING_SIM_SEED:\n{}",
+        bad.len(),
+        bad.join("\n")
+    );
     assert!(seeds < 256 || counts.iter().all(|count| *count > 0), "the runs reach everything: {counts:?}");
 }
 
@@ -88,7 +94,8 @@ fn a_broken_driver_is_noticed() {
         (Fault::SilentLog, "(h)"),
     ];
     for (fault, mark) in faults {
-        let noticed = (0..2_000).any(|seed| run(seed, Some(fault), false).violations.iter().any(|text| text.starts_with(mark)));
+        let noticed = (0..2_000)
+            .any(|seed| run(seed, Some(fault), false).violations.iter().any(|text| text.starts_with(mark)));
         assert!(noticed, "{fault:?}");
     }
 }

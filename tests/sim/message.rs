@@ -94,10 +94,11 @@ impl Reader {
         }
         match self.state {
             State::Head => self.head(),
-            State::Length(left) => Ok(self.data(left, |left| if left == 0 { None } else { Some(State::Length(left)) })),
-            State::ChunkData(left) => {
-                Ok(self.data(left, |left| Some(if left == 0 { State::ChunkEnd } else { State::ChunkData(left) })))
+            State::Length(left) => {
+                Ok(self.data(left, |left| if left == 0 { None } else { Some(State::Length(left)) }))
             }
+            State::ChunkData(left) => Ok(self
+                .data(left, |left| Some(if left == 0 { State::ChunkEnd } else { State::ChunkData(left) }))),
             State::UntilClose | State::Tunnel => {
                 let state = self.state;
                 Ok(self.data(u64::MAX, |_| Some(state)))
@@ -192,7 +193,11 @@ impl Reader {
             parsed.parse(bytes).map(|status| (status, parsed.headers.len()))
         };
         match count {
-            Ok((httparse::Status::Complete(used), count)) if used == bytes.len() && count == head.fields.len() => Ok(()),
+            Ok((httparse::Status::Complete(used), count))
+                if used == bytes.len() && count == head.fields.len() =>
+            {
+                Ok(())
+            }
             other => Err(format!("httparse reads {other:?} where {head:?} stands")),
         }
     }

@@ -186,7 +186,8 @@ impl Origin {
         match item {
             Item::Head(head) => {
                 if !book.strays && (self.current.is_some() || self.sent < self.out.len()) {
-                    book.violations.push("(e) a request on a connection that is not done with the last".into());
+                    book.violations
+                        .push("(e) a request on a connection that is not done with the last".into());
                 }
                 let id = head.start[1].strip_prefix("/r").and_then(|id| id.parse::<u64>().ok());
                 let Some(spec) = id.and_then(|id| book.specs.get(&id)) else {
@@ -198,7 +199,8 @@ impl Origin {
                 arrivals.push(Arrival { method: head.start[0].clone(), ..Arrival::default() });
                 let plan = Plan::draw(book.seed, spec, attempt, book.calm);
                 let early = plan.early || plan.fate == Fate::StopReading;
-                self.current = Some(Current { id: spec.id, attempt, plan, request_whole: false, answered: false });
+                self.current =
+                    Some(Current { id: spec.id, attempt, plan, request_whole: false, answered: false });
                 if early {
                     self.answer(book, now);
                 } else if spec.expect {
@@ -209,7 +211,9 @@ impl Origin {
                 let Some(current) = &self.current else { return };
                 if self.tunnel {
                     book.tunnels.entry(current.id).or_default().extend(data);
-                } else if let Some(arrival) = book.arrivals.get_mut(&current.id).and_then(|all| all.last_mut()) {
+                } else if let Some(arrival) =
+                    book.arrivals.get_mut(&current.id).and_then(|all| all.last_mut())
+                {
                     arrival.body.extend(data);
                 }
             }
@@ -242,7 +246,8 @@ impl Origin {
             Fate::CutFin | Fate::CutReset => {
                 let kept = plan.luck.below(wire.len() as u64 + 1) as usize;
                 let until_close = plan.frame == Frame::UntilClose;
-                whole = if until_close { plan.fate == Fate::CutFin && kept >= head } else { kept == wire.len() };
+                whole =
+                    if until_close { plan.fate == Fate::CutFin && kept >= head } else { kept == wire.len() };
                 if until_close {
                     length = kept.saturating_sub(head);
                 }
@@ -250,7 +255,10 @@ impl Origin {
             }
             Fate::Silence => wire.clear(),
             Fate::Garbage => {
-                wire = plan.luck.pick(&["\0\0\0", "HTTP/9.9 what\r\n\r\n", "SSH-2.0-x\r\n", "HTTP/1.1 20 x\r\n\r\n"]).into();
+                wire = plan
+                    .luck
+                    .pick(&["\0\0\0", "HTTP/9.9 what\r\n\r\n", "SSH-2.0-x\r\n", "HTTP/1.1 20 x\r\n\r\n"])
+                    .into();
             }
             // Until the close there is nothing but body.
             Fate::Extra if plan.frame == Frame::UntilClose => {}

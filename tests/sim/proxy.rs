@@ -1,110 +1,15 @@
 //! The proxy: the machines of the crate, driven in the order of steps of `io/serve_http1`.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use lockring::config::model::Model;
 use lockring::limits;
-use lockring::proxy::exchange::{
-    Action, Blocked, ClientEnd, ConnectFailure, Context, Exchange, Finish, Timer,
-};
-use lockring::proxy::outcome::{ConnectionFacts, End};
-use lockring::proxy::route::Table;
+use lockring::proxy::exchange::{Action, Blocked, ClientEnd, ConnectFailure, Exchange, Finish, Timer};
+use lockring::proxy::outcome::End;
 use lockring::upstream::group::{EndpointId, GroupId};
-use lockring::upstream::pool::Pool;
 
-use crate::luck::Luck;
-use crate::net::{Net, Port, Time};
+use crate::net::Time;
 use crate::stream::{Graves, ReadEnd, Stream};
-
-/// How the driver is broken on purpose, to see that the checks notice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    DropRequestByte,
-    DropResponseByte,
-    SendPostTwice,
-    PoolEverything,
-    CloseInsteadOfCut,
-    ForgetDeadlines,
-    AnswerTwice,
-    SilentLog,
-}
-
-/// What the log would say.
-#[derive(Clone, Debug)]
-pub struct Record {
-    pub status: u16,
-    pub end: End,
-    pub reason: Option<&'static str>,
-}
-
-/// A try at one request: from which byte of which upstream connection on.
-#[derive(Clone, Debug)]
-pub struct Attempt {
-    pub client: usize,
-    pub request: usize,
-    pub port: Port,
-    pub start: u64,
-}
-
-/// How a dial will end.
-pub struct Dial {
-    pub at: Time,
-    pub result: Result<(), ConnectFailure>,
-    endpoint: EndpointId,
-}
-
-/// What all connections share.
-pub struct World {
-    pub net: Net,
-    pub model: Model,
-    pub table: Table,
-    pub facts: ConnectionFacts,
-    pub pool: Pool<Stream>,
-    pub graves: Graves,
-    pub luck: Luck,
-    pub base: Instant,
-    pub now: Time,
-    pub fault: Option<Fault>,
-    /// Chances in a hundred that a dial is refused, unreachable or never answered.
-    pub dial_trouble: u64,
-    pub attempts: Vec<Attempt>,
-    /// Upstream ends of new connections, with their endpoint.
-    pub accepted: Vec<(Port, EndpointId)>,
-    pub violations: Vec<String>,
-    pub trace: Vec<String>,
-    pub traced: bool,
-}
-
-impl World {
-    fn instant(&self) -> Instant {
-        self.base + Duration::from_micros(self.now)
-    }
-
-    pub fn note(&mut self, text: impl FnOnce() -> String) {
-        if self.traced {
-            let line = format!("{:>12} {}", self.now, text());
-            self.trace.push(line);
-        }
-    }
-
-    pub fn violated(&mut self, text: String) {
-        self.note(|| format!("VIOLATION {text}"));
-        self.violations.push(text);
-    }
-}
-
-fn context<'a>(model: &'a Model, table: &'a Table, facts: &'a ConnectionFacts, now: Instant) -> Context<'a> {
-    Context {
-        model,
-        table,
-        facts,
-        entry: None,
-        https_port: 443,
-        draining: false,
-        now,
-        date: b"Sun, 06 Nov 1994 08:49:37 GMT",
-    }
-}
+use crate::world::{Attempt, Dial, Fault, Record, World, context};
 
 /// Calls a verb of the exchange with the context of now.
 macro_rules! tell {
@@ -287,8 +192,12 @@ impl Connection {
     fn link(&mut self, world: &mut World, stream: Stream, endpoint: EndpointId) {
         let acknowledged = stream.acknowledged_if_all_is();
         world.note(|| format!("c{} linked to u{} at {acknowledged}", self.number, stream.port.connection));
-        let attempt =
-            Attempt { client: self.number, request: self.records.len(), port: stream.port, start: acknowledged };
+        let attempt = Attempt {
+            client: self.number,
+            request: self.records.len(),
+            port: stream.port,
+            start: acknowledged,
+        };
         world.attempts.push(attempt);
         self.upstream = Some(Upstream { stream, endpoint, acknowledged, end_told: false, shut_due: false });
     }
@@ -310,8 +219,12 @@ impl Connection {
 
     /// Output buffers hold what the limits say and one piece of input.
     fn bounded(&mut self, world: &mut World) {
-        let most = limits::REPLAY_BYTES + limits::BULK_BUFFER.max(self.client.received().len()) + limits::TRAILER_BYTES;
-        if self.exchange.upstream_out().len() > most || self.exchange.client_out().len() > 2 * limits::HEAD_BYTES {
+        let most = limits::REPLAY_BYTES
+            + limits::BULK_BUFFER.max(self.client.received().len())
+            + limits::TRAILER_BYTES;
+        if self.exchange.upstream_out().len() > most
+            || self.exchange.client_out().len() > 2 * limits::HEAD_BYTES
+        {
             world.violated("an output buffer grows".into());
         }
     }
@@ -390,7 +303,9 @@ impl Connection {
             match action {
                 Action::Acquire { group, avoid, fresh } => self.acquire(world, group, avoid, fresh),
                 Action::Release { keep, timeout } => self.release(world, keep, timeout),
-                Action::ShutdownUpstream => self.upstream.iter_mut().for_each(|upstream| upstream.shut_due = true),
+                Action::ShutdownUpstream => {
+                    self.upstream.iter_mut().for_each(|upstream| upstream.shut_due = true)
+                }
                 Action::Finish(finish) => return self.finish(world, finish),
             }
         }
@@ -474,7 +389,11 @@ impl Connection {
         }
         let delay = world.luck.below(20_000);
         let result = if world.luck.percent(world.dial_trouble) {
-            Err(world.luck.pick(&[ConnectFailure::Refused, ConnectFailure::Unreachable, ConnectFailure::TimedOut]))
+            Err(world.luck.pick(&[
+                ConnectFailure::Refused,
+                ConnectFailure::Unreachable,
+                ConnectFailure::TimedOut,
+            ]))
         } else {
             Ok(())
         };

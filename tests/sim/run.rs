@@ -15,9 +15,10 @@ use crate::client::Client;
 use crate::luck::Luck;
 use crate::net::{Net, Time};
 use crate::origin::{Book, Origin, Stale};
-use crate::proxy::{Connection, Fault, World};
+use crate::proxy::Connection;
 use crate::spec;
 use crate::stream::{Graves, Stream};
+use crate::world::{Fault, World};
 
 /// No run lasts longer than this: the longest wait of the proxy is an hour.
 const END: Time = 3 * 3_600_000_000;
@@ -146,7 +147,11 @@ impl Run {
                 return self.world.violated(format!("(f) c{idle} waits without a deadline"));
             }
             let now = self.world.now;
-            let next = self.connections.iter().filter(|one| !one.is_over()).filter_map(|one| one.deadline(&self.world));
+            let next = self
+                .connections
+                .iter()
+                .filter(|one| !one.is_over())
+                .filter_map(|one| one.deadline(&self.world));
             let next = next.chain(self.clients.iter().filter_map(|client| client.next_wake(now)));
             let next = next.chain(self.origins.iter().filter_map(|origin| origin.next_wake(now)));
             let Some(next) = next.chain(self.world.net.next()).min().filter(|next| *next < END) else {

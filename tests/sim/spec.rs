@@ -98,7 +98,13 @@ impl Spec {
             Frame::None | Frame::UntilClose => {}
         }
         if self.flaw == Some(Flaw::Head) {
-            head += luck.pick(&["Content-Length: +1\r\n", "Bad : x\r\n", "Host: a.test\r\n", "X: a\r\n b\r\n", "T\0: 1\r\n"]);
+            head += luck.pick(&[
+                "Content-Length: +1\r\n",
+                "Bad : x\r\n",
+                "Host: a.test\r\n",
+                "X: a\r\n b\r\n",
+                "T\0: 1\r\n",
+            ]);
         }
         if self.expect {
             head += "Expect: 100-continue\r\n";
@@ -118,7 +124,12 @@ impl Spec {
             // In the place of the last chunk.
             let end = if self.trailer { 5 + 10 } else { 5 };
             self.body_wire.truncate(self.body_wire.len() - end);
-            self.body_wire.extend_from_slice(luck.pick(&[b"-1\r\n\r\n".as_slice(), b"0x0\r\n\r\n", b"0\n\n", b" 0\r\n\r\n"]));
+            self.body_wire.extend_from_slice(luck.pick(&[
+                b"-1\r\n\r\n".as_slice(),
+                b"0x0\r\n\r\n",
+                b"0\n\n",
+                b" 0\r\n\r\n",
+            ]));
         }
     }
 }
@@ -180,14 +191,25 @@ impl Plan {
         let mut luck = Luck::new(seed, 1_000_000 + spec.id * 64 + attempt);
         let luck = &mut luck;
         let fates = [
-            Fate::CutFin, Fate::CutFin, Fate::CutReset, Fate::CutReset, Fate::Silence, Fate::Garbage, Fate::Extra,
-            Fate::HalfClose, Fate::StopReading,
+            Fate::CutFin,
+            Fate::CutFin,
+            Fate::CutReset,
+            Fate::CutReset,
+            Fate::Silence,
+            Fate::Garbage,
+            Fate::Extra,
+            Fate::HalfClose,
+            Fate::StopReading,
         ];
         let fate = if calm || luck.percent(70) { Fate::Whole } else { luck.pick(&fates) };
         let switches = spec.upgrade && luck.percent(80);
         let status = if switches { 101 } else { luck.pick(&[200, 200, 200, 404, 500, 204, 304]) };
         let bodiless = spec.method == "HEAD" || matches!(status, 101 | 204 | 304);
-        let frame = if bodiless { Frame::None } else { luck.pick(&[Frame::Length, Frame::Chunked, Frame::UntilClose]) };
+        let frame = if bodiless {
+            Frame::None
+        } else {
+            luck.pick(&[Frame::Length, Frame::Chunked, Frame::UntilClose])
+        };
         let long = luck.pick(&[0, 0, 5_000, 200_000, 2_000_000]);
         Self {
             fate,
@@ -209,7 +231,9 @@ impl Plan {
     pub fn wire(&mut self, spec: &Spec, attempt: u64) -> (Vec<u8>, usize) {
         let mut head = String::new();
         for _ in 0..self.interim {
-            head += self.luck.pick(&["HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", "HTTP/1.1 102 Processing\r\n\r\n"]);
+            head += self
+                .luck
+                .pick(&["HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", "HTTP/1.1 102 Processing\r\n\r\n"]);
         }
         head += &format!("HTTP/1.1 {} Reason\r\nX-Id: {}-{attempt}\r\n", self.status, spec.id);
         match self.frame {

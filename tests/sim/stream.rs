@@ -97,7 +97,11 @@ impl Stream {
     }
 
     pub fn is_quiet(&self) -> bool {
-        self.read_end.is_none() && !self.fin && !self.write_failed && self.input.is_empty() && !self.wants_write()
+        self.read_end.is_none()
+            && !self.fin
+            && !self.write_failed
+            && self.input.is_empty()
+            && !self.wants_write()
     }
 
     pub fn push(&mut self, bytes: &[u8]) {

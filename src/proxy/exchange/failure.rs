@@ -38,22 +38,28 @@ impl ConnectFailure {
 
     fn reply(self) -> Reply<'static> {
         match self {
-            Self::Refused => Reply::new(502, "The app refused the connection: it is not running, or not on this port."),
+            Self::Refused => {
+                Reply::new(502, "The app refused the connection: it is not running, or not on this port.")
+            }
             Self::TimedOut => Reply::new(504, "The app did not accept the connection in time."),
             Self::Unresolved => Reply::new(502, "The name of the app's host does not resolve."),
             Self::Tls => Reply::new(502, "The TLS session with the app failed."),
             Self::Unreachable => Reply::new(502, "The app cannot be reached."),
-            Self::Exhausted => Reply {
-                retry_after: Some(1),
-                ..Reply::new(503, "Every connection to the app is in use.")
-            },
+            Self::Exhausted => {
+                Reply { retry_after: Some(1), ..Reply::new(503, "Every connection to the app is in use.") }
+            }
         }
     }
 }
 
 impl Exchange {
     /// There is no connection to `endpoint`.
-    pub fn connect_failed(&mut self, cx: &Context<'_>, endpoint: Option<EndpointId>, failure: ConnectFailure) {
+    pub fn connect_failed(
+        &mut self,
+        cx: &Context<'_>,
+        endpoint: Option<EndpointId>,
+        failure: ConnectFailure,
+    ) {
         if self.link != Link::Wanted {
             return;
         }
@@ -63,7 +69,8 @@ impl Exchange {
             return self.send_again(cx, endpoint);
         }
         self.link = Link::Closed;
-        let end = if failure == ConnectFailure::TimedOut { End::UpstreamTimeout } else { End::UpstreamFailed };
+        let end =
+            if failure == ConnectFailure::TimedOut { End::UpstreamTimeout } else { End::UpstreamFailed };
         self.outcome.because(end, failure.reason());
         self.answer(cx, &failure.reply());
     }
@@ -83,7 +90,12 @@ impl Exchange {
                 self.upstream_failed(cx, 502, "The app closed the connection without an answer.", reason);
             }
             Download::Head => {
-                self.upstream_failed(cx, 502, "The app closed the connection in the middle of its answer.", "response-head-cut");
+                self.upstream_failed(
+                    cx,
+                    502,
+                    "The app closed the connection in the middle of its answer.",
+                    "response-head-cut",
+                );
             }
             Download::Body(reader) => {
                 if !error && reader.finish().is_ok() {
@@ -179,7 +191,11 @@ impl Exchange {
                 self.upstream_timed_out(cx, "The app did not answer in time.", "first-byte-timeout");
             }
             Timer::BetweenBytes => {
-                self.upstream_timed_out(cx, "The app stopped in the middle of the exchange.", "between-bytes-timeout");
+                self.upstream_timed_out(
+                    cx,
+                    "The app stopped in the middle of the exchange.",
+                    "between-bytes-timeout",
+                );
             }
             Timer::Write => {
                 self.outcome.because(End::ClientTimeout, "write-timeout");
@@ -215,7 +231,13 @@ impl Exchange {
 
     /// Answers with `status` if nothing of a response was passed on; else cuts, so that the client sees
     /// that the answer is not whole.
-    pub(super) fn upstream_failed(&mut self, cx: &Context<'_>, status: u16, text: &'static str, reason: &'static str) {
+    pub(super) fn upstream_failed(
+        &mut self,
+        cx: &Context<'_>,
+        status: u16,
+        text: &'static str,
+        reason: &'static str,
+    ) {
         self.outcome.because(End::UpstreamFailed, reason);
         if self.answered {
             self.download = Download::Done;

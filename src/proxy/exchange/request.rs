@@ -116,7 +116,11 @@ impl Exchange {
         let refusal = |status, text, reason| Refusal { status, text, reason, at: None };
         if let (Framing::Length(length), Some(limit)) = (self.framing, cx.model.limits.body) {
             if length > limit {
-                return Err(refusal(413, "The request body is larger than this server takes.", "body-too-large"));
+                return Err(refusal(
+                    413,
+                    "The request body is larger than this server takes.",
+                    "body-too-large",
+                ));
             }
         }
         let host = received.authority();
@@ -135,7 +139,8 @@ impl Exchange {
             return Err(refusal(404, "There is no such challenge.", "no-such-challenge"));
         }
         let site = cx.table.site(&self.host);
-        let Some((index, site)) = site.and_then(|index| Some((index, cx.model.sites.get(index as usize)?))) else {
+        let Some((index, site)) = site.and_then(|index| Some((index, cx.model.sites.get(index as usize)?)))
+        else {
             return Err(refusal(404, "There is no site of that name here.", "unknown-host"));
         };
         self.outcome.site = Some(index);

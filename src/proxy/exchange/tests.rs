@@ -99,7 +99,11 @@ fn a_request_is_rewritten_answered_and_its_connections_kept() {
     assert!(head.starts_with("GET /x?y HTTP/1.1\r\nHost: a.test\r\n"), "{head}");
     assert!(head.contains("\r\nX-Forwarded-For: 192.0.2.1\r\n") && !head.contains("6.6.6.6"), "{head}");
     assert!(!head.to_lowercase().contains("x-drop") && !head.contains("X_"), "{head}");
-    let out = response(&world, &mut exchange, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nKeep-Alive: timeout=7\r\n\r\nhi");
+    let out = response(
+        &world,
+        &mut exchange,
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nKeep-Alive: timeout=7\r\n\r\nhi",
+    );
     let out = String::from_utf8(out).unwrap();
     assert!(out.starts_with("HTTP/1.1 200 OK\r\n") && out.ends_with("\r\n\r\nhi"), "{out}");
     assert!(out.contains("\r\nDate: ") && !out.contains("Keep-Alive"), "{out}");
@@ -142,7 +146,8 @@ fn a_post_is_sent_again_only_if_the_app_cannot_have_seen_it() {
 fn a_cut_body_is_cut_for_the_client_too() {
     let world = World::new();
     let mut exchange = begun(&world, b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n", false);
-    let out = response(&world, &mut exchange, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel");
+    let out =
+        response(&world, &mut exchange, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel");
     assert!(out.ends_with(b"3\r\nhel\r\n"), "{}", String::from_utf8_lossy(&out));
     exchange.upstream_closed(&world.cx(), false, false);
     assert_eq!(exchange.next_action(), Some(Action::Release { keep: false, timeout: None }));
@@ -154,7 +159,11 @@ fn a_cut_body_is_cut_for_the_client_too() {
 fn the_demonstration_app_counts_the_body() {
     let world = World::new();
     let mut exchange = Exchange::new(world.now);
-    request(&world, &mut exchange, b"POST /p HTTP/1.1\r\nHost: demo.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
+    request(
+        &world,
+        &mut exchange,
+        b"POST /p HTTP/1.1\r\nHost: demo.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    );
     let out = String::from_utf8(std::mem::take(exchange.client_out())).unwrap();
     assert!(out.contains("body    3 bytes"), "{out}");
     assert_eq!(exchange.next_action(), Some(Action::Finish(Finish::KeepAlive)));
@@ -164,7 +173,8 @@ fn the_demonstration_app_counts_the_body() {
 fn every_wait_has_its_own_timer() {
     let mut world = World::new();
     let timeouts = world.model.timeouts.clone();
-    let timer = |exchange: &Exchange| exchange.deadline(&timeouts, Blocked::default()).map(|(_, timer)| timer);
+    let timer =
+        |exchange: &Exchange| exchange.deadline(&timeouts, Blocked::default()).map(|(_, timer)| timer);
     let mut exchange = Exchange::new(world.now);
     assert_eq!(timer(&exchange), Some(Timer::Idle));
     request(&world, &mut exchange, b"POST / HTTP/1.1\r\n");
@@ -189,12 +199,20 @@ fn an_upgrade_becomes_a_tunnel_only_with_101() {
     let mut exchange = begun(&world, upgrade, false);
     let head = sent(&mut exchange);
     assert!(head.contains("\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"), "{head}");
-    let out = response(&world, &mut exchange, b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nearly");
+    let out = response(
+        &world,
+        &mut exchange,
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nearly",
+    );
     assert!(out.ends_with(b"\r\n\r\nearly") && exchange.is_tunnel());
     request(&world, &mut exchange, b"frame");
     assert_eq!(sent(&mut exchange), "frame");
     let mut unasked = begun(&world, b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n", false);
-    response(&world, &mut unasked, b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
+    response(
+        &world,
+        &mut unasked,
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
+    );
     assert_eq!(unasked.outcome().status, 502);
 }
 
@@ -285,7 +303,10 @@ fn an_empty_line_alone_begins_no_request_rfc_9112_2_2() {
     request(&world, &mut exchange, b"\r\n");
     assert!(exchange.is_idle() && !exchange.has_begun());
     request(&world, &mut exchange, b"\r\nGET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
-    assert!(matches!(exchange.next_action(), Some(Action::Acquire { .. })), "one is tolerated by the head too");
+    assert!(
+        matches!(exchange.next_action(), Some(Action::Acquire { .. })),
+        "one is tolerated by the head too"
+    );
     let mut exchange = Exchange::new(world.now);
     request(&world, &mut exchange, b"\r\n\r\n\r\n\r\n");
     assert_eq!(exchange.outcome().status, 400, "but no stream of them");

@@ -80,7 +80,11 @@ impl Exchange {
             }
             // While the client takes nothing, nothing is read from the app: that is not the app's delay.
             Download::Body(_) if !blocked.client => {
-                wait(since.upstream_read.max(since.client_write), timeouts.between_bytes, Timer::BetweenBytes);
+                wait(
+                    since.upstream_read.max(since.client_write),
+                    timeouts.between_bytes,
+                    Timer::BetweenBytes,
+                );
             }
             Download::Tunnel => {
                 wait(since.upstream_read.max(since.client_read), timeouts.tunnel, Timer::Tunnel);
