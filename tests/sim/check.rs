@@ -139,10 +139,8 @@ fn accounts(client: &Client, records: &[Record], faults: &mut Vec<String>) {
     for (i, record) in records.iter().enumerate() {
         let seen: Option<&Seen> = client.answers.get(i);
         let text = || format!("(h) c{number} request {i}: {record:?}");
-        if let Some(seen) = seen {
-            if seen.status != record.status {
-                faults.push(format!("{} and the client saw {}", text(), seen.status));
-            }
+        if let Some(seen) = seen.filter(|seen| seen.status != record.status) {
+            faults.push(format!("{} and the client saw {}", text(), seen.status));
         }
         let whole = seen.is_some_and(|seen| seen.complete);
         // Malformed or too many chunks cut an answer that is under way.

@@ -177,15 +177,21 @@ impl Net {
         let mut moved = false;
         for connection in 0..self.pipes.len() {
             for side in 0..2 {
-                while self.pipes[connection][side].flight.front().is_some_and(|(at, _)| *at <= now) {
-                    if let Some((_, event)) = self.pipes[connection][side].flight.pop_front() {
-                        self.arrive(Port { connection, side }, event, now);
-                        moved = true;
-                    }
+                while let Some(event) = self.due(connection, side, now) {
+                    self.arrive(Port { connection, side }, event, now);
+                    moved = true;
                 }
             }
         }
         moved
+    }
+
+    fn due(&mut self, connection: usize, side: usize, now: Time) -> Option<Event> {
+        let flight = &mut self.pipes[connection][side].flight;
+        if flight.front()?.0 > now {
+            return None;
+        }
+        flight.pop_front().map(|(_, event)| event)
     }
 
     /// `event`, sent at `port`, arrives at its peer.

@@ -144,11 +144,9 @@ impl Connection {
             self.exchange.client_wrote(now);
         }
         let mut moved = self.poll_upstream(world);
-        if let Some((at, timer)) = self.due(world) {
-            if now >= at {
-                world.note(|| format!("c{} expired {timer:?}", self.number));
-                tell!(self, world, expired, timer);
-            }
+        if let Some((_, timer)) = self.due(world).filter(|(at, _)| now >= *at) {
+            world.note(|| format!("c{} expired {timer:?}", self.number));
+            tell!(self, world, expired, timer);
         }
         moved |= self.take_request(world);
         moved |= self.take_response(world);
@@ -379,7 +377,7 @@ impl Connection {
         let members = world.table.groups().members(group).to_vec();
         let others: Vec<EndpointId> = members.iter().copied().filter(|id| Some(*id) != avoid).collect();
         let id = world.luck.pick(if others.is_empty() { &members } else { &others });
-        while !fresh {
+        for _ in 0..if fresh { 0 } else { usize::MAX } {
             let Some(mut stream) = world.pool.take(id, world.instant()) else { break };
             stream.poll(&mut world.net, world.now);
             if stream.is_quiet() || world.fault == Some(Fault::PoolEverything) {

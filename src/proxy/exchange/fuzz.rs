@@ -135,7 +135,7 @@ impl Engine {
             5 if self.linked => self.app.extend_from_slice(bytes),
             6 | 7 if self.wanted => {
                 (self.wanted, self.linked) = (false, true);
-                tell!(self, connected, EndpointId(1), argument % 2 == 0);
+                tell!(self, connected, EndpointId(1), argument & 1 == 0);
             }
             8 if self.wanted => {
                 self.wanted = false;
@@ -144,7 +144,7 @@ impl Engine {
                 tell!(self, connect_failed, Some(EndpointId(1)), failure);
             }
             9 | 10 if self.linked => {
-                tell!(self, upstream_closed, argument % 2 == 0, argument & 2 == 0);
+                tell!(self, upstream_closed, argument & 1 == 0, argument & 2 == 0);
             }
             11 => self.exchange.upstream_stopped_reading(),
             12 if argument < 100 => {
