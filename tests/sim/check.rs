@@ -5,8 +5,9 @@ use lockring::proxy::outcome::End;
 use crate::client::{Client, Seen};
 use crate::luck::body;
 use crate::origin::Book;
-use crate::proxy::{Connection, Record, World};
+use crate::proxy::Connection;
 use crate::spec::{Flaw, Spec, answer_body};
+use crate::world::{Record, World};
 
 /// Checks a run that is over.
 pub fn all(world: &mut World, book: &Book, clients: &[Client], connections: &[Connection], calm: bool) {
@@ -24,7 +25,7 @@ pub fn all(world: &mut World, book: &Book, clients: &[Client], connections: &[Co
         }
         for (i, spec) in client.specs.iter().enumerate() {
             arrivals(client, i, spec, book, &mut faults);
-            once(world, client, i, spec, &mut faults);
+            once(world, book, client, i, spec, &mut faults);
         }
     }
     faults.into_iter().for_each(|fault| world.violated(fault));
@@ -111,7 +112,7 @@ fn arrivals(client: &Client, i: usize, spec: &Spec, book: &Book, faults: &mut Ve
 }
 
 /// (d): what may not be done twice reaches one origin at most.
-fn once(world: &World, client: &Client, i: usize, spec: &Spec, faults: &mut Vec<String>) {
+fn once(world: &World, book: &Book, client: &Client, i: usize, spec: &Spec, faults: &mut Vec<String>) {
     if spec.is_idempotent() {
         return;
     }
@@ -119,7 +120,7 @@ fn once(world: &World, client: &Client, i: usize, spec: &Spec, faults: &mut Vec<
         world.attempts.iter().filter(|attempt| attempt.client == client.number && attempt.request == i);
     let reached = tries.filter(|attempt| {
         // Later requests on the connection exist only if this one was answered on it.
-        world.net.outgoing(attempt.port).delivered > attempt.start
+        book.read.get(&attempt.port.connection).is_some_and(|read| *read > attempt.start)
     });
     let reached = reached.count();
     if reached > 1 {
@@ -138,10 +139,8 @@ fn accounts(client: &Client, records: &[Record], faults: &mut Vec<String>) {
     for (i, record) in records.iter().enumerate() {
         let seen: Option<&Seen> = client.answers.get(i);
         let text = || format!("(h) c{number} request {i}: {record:?}");
-        if let Some(seen) = seen {
-            if seen.status != record.status {
-                faults.push(format!("{} and the client saw {}", text(), seen.status));
-            }
+        if let Some(seen) = seen.filter(|seen| seen.status != record.status) {
+            faults.push(format!("{} and the client saw {}", text(), seen.status));
         }
         let whole = seen.is_some_and(|seen| seen.complete);
         // Malformed or too many chunks cut an answer that is under way.

@@ -20,9 +20,10 @@ mod proxy;
 mod run;
 mod spec;
 mod stream;
+mod world;
 
-use proxy::Fault;
 use run::run;
+use world::Fault;
 
 /// Names the seed when a machine panics in the middle of its run.
 struct Named(u64);
@@ -93,7 +94,7 @@ fn a_broken_driver_is_noticed() {
         (Fault::SilentLog, "(h)"),
     ];
     for (fault, mark) in faults {
-        let noticed = (0..400)
+        let noticed = (0..2_000)
             .any(|seed| run(seed, Some(fault), false).violations.iter().any(|text| text.starts_with(mark)));
         assert!(noticed, "{fault:?}");
     }

@@ -62,11 +62,12 @@ pub struct Net {
     pipes: Vec<[Pipe; 2]>,
     luck: Luck,
     style: Style,
+    segments: u64,
 }
 
 impl Net {
     pub fn new(luck: Luck, style: Style) -> Self {
-        Self { pipes: Vec::new(), luck, style }
+        Self { pipes: Vec::new(), luck, style, segments: 0 }
     }
 
     /// A new connection; side 0 is the one that dialled.
@@ -107,14 +108,13 @@ impl Net {
         let taken = free.min(bytes.len());
         pipe.sent += taken as u64;
         let mut rest = &bytes[..taken];
-        // A piece of one byte is the hardest split, and the most expensive one.
-        let mut pieces = 0;
         while !rest.is_empty() {
-            let most = if pieces > 200 { 20_000 } else { self.style.piece };
+            // A piece of one byte is the hardest split, and the most expensive one.
+            let most = if self.segments > 8_000 { 20_000 } else { self.style.piece };
+            self.segments += 1;
             let (piece, tail) = rest.split_at(rest.len().min(1 + self.luck.below(most) as usize));
             self.queue(port, Event::Bytes(piece.to_vec()), now);
             rest = tail;
-            pieces += 1;
         }
         Ok(taken)
     }
@@ -177,15 +177,21 @@ impl Net {
         let mut moved = false;
         for connection in 0..self.pipes.len() {
             for side in 0..2 {
-                while self.pipes[connection][side].flight.front().is_some_and(|(at, _)| *at <= now) {
-                    if let Some((_, event)) = self.pipes[connection][side].flight.pop_front() {
-                        self.arrive(Port { connection, side }, event, now);
-                        moved = true;
-                    }
+                while let Some(event) = self.due(connection, side, now) {
+                    self.arrive(Port { connection, side }, event, now);
+                    moved = true;
                 }
             }
         }
         moved
+    }
+
+    fn due(&mut self, connection: usize, side: usize, now: Time) -> Option<Event> {
+        let flight = &mut self.pipes[connection][side].flight;
+        if flight.front()?.0 > now {
+            return None;
+        }
+        flight.pop_front().map(|(_, event)| event)
     }
 
     /// `event`, sent at `port`, arrives at its peer.

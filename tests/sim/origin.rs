@@ -38,6 +38,8 @@ pub struct Book {
     pub answers: HashMap<String, Answer>,
     /// Bytes of the other protocol that came for an upgraded request.
     pub tunnels: HashMap<u64, Vec<u8>>,
+    /// Bytes that an origin took notice of, by connection.
+    pub read: HashMap<usize, u64>,
     /// Whether an origin sent more than an answer.
     pub strays: bool,
     pub violations: Vec<String>,
@@ -153,6 +155,7 @@ impl Origin {
             return !bytes.is_empty() || ended;
         }
         self.reader.feed(&bytes);
+        *book.read.entry(self.port.connection).or_default() += bytes.len() as u64;
         loop {
             match self.reader.next() {
                 Ok(Some(item)) => self.item(item, book, now),

@@ -1,110 +1,15 @@
 //! The proxy: the machines of the crate, driven in the order of steps of `io/serve_http1`.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use lockring::config::model::Model;
 use lockring::limits;
-use lockring::proxy::exchange::{
-    Action, Blocked, ClientEnd, ConnectFailure, Context, Exchange, Finish, Timer,
-};
-use lockring::proxy::outcome::{ConnectionFacts, End};
-use lockring::proxy::route::Table;
+use lockring::proxy::exchange::{Action, Blocked, ClientEnd, ConnectFailure, Exchange, Finish, Timer};
+use lockring::proxy::outcome::End;
 use lockring::upstream::group::{EndpointId, GroupId};
-use lockring::upstream::pool::Pool;
 
-use crate::luck::Luck;
-use crate::net::{Net, Port, Time};
+use crate::net::Time;
 use crate::stream::{Graves, ReadEnd, Stream};
-
-/// How the driver is broken on purpose, to see that the checks notice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    DropRequestByte,
-    DropResponseByte,
-    SendPostTwice,
-    PoolEverything,
-    CloseInsteadOfCut,
-    ForgetDeadlines,
-    AnswerTwice,
-    SilentLog,
-}
-
-/// What the log would say.
-#[derive(Clone, Debug)]
-pub struct Record {
-    pub status: u16,
-    pub end: End,
-    pub reason: Option<&'static str>,
-}
-
-/// A try at one request: from which byte of which upstream connection on.
-#[derive(Clone, Debug)]
-pub struct Attempt {
-    pub client: usize,
-    pub request: usize,
-    pub port: Port,
-    pub start: u64,
-}
-
-/// How a dial will end.
-pub struct Dial {
-    pub at: Time,
-    pub result: Result<(), ConnectFailure>,
-    endpoint: EndpointId,
-}
-
-/// What all connections share.
-pub struct World {
-    pub net: Net,
-    pub model: Model,
-    pub table: Table,
-    pub facts: ConnectionFacts,
-    pub pool: Pool<Stream>,
-    pub graves: Graves,
-    pub luck: Luck,
-    pub base: Instant,
-    pub now: Time,
-    pub fault: Option<Fault>,
-    /// Chances in a hundred that a dial is refused, unreachable or never answered.
-    pub dial_trouble: u64,
-    pub attempts: Vec<Attempt>,
-    /// Upstream ends of new connections, with their endpoint.
-    pub accepted: Vec<(Port, EndpointId)>,
-    pub violations: Vec<String>,
-    pub trace: Vec<String>,
-    pub traced: bool,
-}
-
-impl World {
-    fn instant(&self) -> Instant {
-        self.base + Duration::from_micros(self.now)
-    }
-
-    pub fn note(&mut self, text: impl FnOnce() -> String) {
-        if self.traced {
-            let line = format!("{:>12} {}", self.now, text());
-            self.trace.push(line);
-        }
-    }
-
-    pub fn violated(&mut self, text: String) {
-        self.note(|| format!("VIOLATION {text}"));
-        self.violations.push(text);
-    }
-}
-
-fn context<'a>(model: &'a Model, table: &'a Table, facts: &'a ConnectionFacts, now: Instant) -> Context<'a> {
-    Context {
-        model,
-        table,
-        facts,
-        entry: None,
-        https_port: 443,
-        draining: false,
-        now,
-        date: b"Sun, 06 Nov 1994 08:49:37 GMT",
-    }
-}
+use crate::world::{Attempt, Dial, Fault, Record, World, context};
 
 /// Calls a verb of the exchange with the context of now.
 macro_rules! tell {
@@ -239,11 +144,9 @@ impl Connection {
             self.exchange.client_wrote(now);
         }
         let mut moved = self.poll_upstream(world);
-        if let Some((at, timer)) = self.due(world) {
-            if now >= at {
-                world.note(|| format!("c{} expired {timer:?}", self.number));
-                tell!(self, world, expired, timer);
-            }
+        if let Some((_, timer)) = self.due(world).filter(|(at, _)| now >= *at) {
+            world.note(|| format!("c{} expired {timer:?}", self.number));
+            tell!(self, world, expired, timer);
         }
         moved |= self.take_request(world);
         moved |= self.take_response(world);
@@ -474,8 +377,8 @@ impl Connection {
         let members = world.table.groups().members(group).to_vec();
         let others: Vec<EndpointId> = members.iter().copied().filter(|id| Some(*id) != avoid).collect();
         let id = world.luck.pick(if others.is_empty() { &members } else { &others });
-        while !fresh {
-            let Some(mut stream) = world.pool.take(id, world.instant()) else { break };
+        for _ in 0..if fresh { 0 } else { usize::MAX } {
+            let Some((mut stream, _)) = world.pool.take(id, world.instant()) else { break };
             stream.poll(&mut world.net, world.now);
             if stream.is_quiet() || world.fault == Some(Fault::PoolEverything) {
                 self.link(world, stream, id);

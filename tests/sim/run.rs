@@ -15,9 +15,10 @@ use crate::client::Client;
 use crate::luck::Luck;
 use crate::net::{Net, Time};
 use crate::origin::{Book, Origin, Stale};
-use crate::proxy::{Connection, Fault, World};
+use crate::proxy::Connection;
 use crate::spec;
 use crate::stream::{Graves, Stream};
+use crate::world::{Fault, World};
 
 /// No run lasts longer than this: the longest wait of the proxy is an hour.
 const END: Time = 3 * 3_600_000_000;

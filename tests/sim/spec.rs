@@ -52,7 +52,7 @@ impl Spec {
     pub fn draw(luck: &mut Luck, id: u64, end: bool, calm: bool) -> Self {
         let upgrade = end && luck.percent(15);
         let method = if upgrade { "GET" } else { luck.pick(&["GET", "GET", "HEAD", "POST", "POST", "PUT"]) };
-        let http10 = end && !upgrade && luck.percent(15);
+        let http10 = end && !upgrade && luck.percent(25);
         let carries = matches!(method, "POST" | "PUT");
         let frame = match (carries, http10) {
             (false, _) => Frame::None,

@@ -13,9 +13,11 @@
 //! out of [`Exchange::next_action`]. It does no I/O and reads no clock.
 
 mod failure;
+#[cfg(any(test, fuzzing))]
+mod fuzz;
 mod request;
 mod response;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
@@ -40,6 +42,8 @@ use crate::upstream::group::{EndpointId, GroupId};
 use crate::wire::budget::Budget;
 
 pub use failure::ConnectFailure;
+#[cfg(any(test, fuzzing))]
+pub use fuzz::fuzz;
 use timers::Since;
 pub use timers::{Blocked, Timer};
 pub use words::{Action, ClientEnd, Finish, ResponseStep};
