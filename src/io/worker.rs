@@ -121,6 +121,7 @@ pub struct Worker {
     loads: RefCell<Vec<Load>>,
     luck: Cell<u64>,
     date: Cell<[u8; DATE_LENGTH]>,
+    second: Cell<u64>,
     connections: Cell<usize>,
     drain: Cell<Option<Instant>>,
     stopped: Cell<bool>,
@@ -177,6 +178,7 @@ impl Worker {
             loads: RefCell::new(vec![Load::default(); endpoints]),
             luck: Cell::new(0x9E37_79B9_7F4A_7C15 ^ (u64::from(number) << 17) ^ unix_ms()),
             date: Cell::new([b' '; DATE_LENGTH]),
+            second: Cell::new(0),
             connections: Cell::new(0),
             drain: Cell::new(None),
             stopped: Cell::new(false),
@@ -211,8 +213,12 @@ impl Worker {
     }
 
     fn refresh_date(&self) {
+        let second = unix_ms() / 1000;
+        if second == self.second.replace(second) {
+            return;
+        }
         let mut text = Vec::with_capacity(DATE_LENGTH);
-        date::write_imf_fixdate(unix_ms() / 1000, &mut text);
+        date::write_imf_fixdate(second, &mut text);
         if let Some(date) = text.first_chunk::<DATE_LENGTH>() {
             self.date.set(*date);
         }

@@ -130,6 +130,8 @@ fn a_post_after_fin_goes_to_a_fresh_connection() {
     for index in 0..30 {
         client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1\r\n\r\nx");
         assert_eq!(client.response().status(), 200, "request {index}");
+        // Before its FIN is there nobody can know that the app will not read.
+        origin.wait_ended(index);
     }
 }
 
