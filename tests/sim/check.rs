@@ -146,6 +146,10 @@ fn accounts(client: &Client, records: &[Record], faults: &mut Vec<String>) {
         // Malformed or too many chunks cut an answer that is under way.
         let flawed = client.specs.get(i).is_some_and(|spec| spec.flaw == Some(Flaw::Body));
         let cut_by_body = flawed && record.end == End::Refused || record.reason == Some("body-too-large");
+        // An early answer that ends with the connection, whose FIN is followed by the reset that late
+        // bytes of the request cause: HTTP/1.0 cannot tell it from a cut one.
+        let cut_by_body =
+            cut_by_body || client.specs.get(i).is_some_and(|spec| spec.http10 && !spec.body.is_empty());
         let promised = matches!(record.end, End::Complete | End::Refused) && !cut_by_body;
         // Bytes that are no request may cost the answer before them (RFC 9112 §9.6), and their own.
         let noise_follows = noise && i + 1 >= client.specs.len();

@@ -258,7 +258,8 @@ impl Client {
                 now,
                 stop < all || (stop == all && self.cut.is_some_and(|(v, _)| v == self.at)),
             );
-        } else {
+        } else if sent.is_ok_and(|n| n > 0) {
+            // A full window wakes it by itself.
             self.wake = self.wake.max(now + self.luck.below(self.pace + 1));
         }
         sent.is_ok_and(|n| n > 0) || goes_on

@@ -144,6 +144,11 @@ impl Exchange {
             (Upload::Head, _) if self.since.head.is_none() => self.finish(Finish::Close),
             // It still reads: the answer is owed, and if it is a tunnel, the end is passed on.
             (_, ClientEnd::HalfClosed) if whole => self.client_half_closed = true,
+            // The answer is whole; only what was to be thrown away does not come.
+            (Upload::Discard(..), ClientEnd::HalfClosed) => {
+                self.upload = Upload::Done;
+                self.finish(Finish::Close);
+            }
             _ => self.client_is_gone(end, whole),
         }
     }

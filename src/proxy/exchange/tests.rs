@@ -325,3 +325,13 @@ fn a_body_to_throw_away_that_does_not_come_ends_the_connection_in_order() {
     assert_eq!(exchange.next_action(), Some(Action::Finish(Finish::Close)));
     assert_eq!(exchange.outcome().end, End::Refused, "it was answered, whole");
 }
+
+#[test]
+fn a_refused_body_cut_by_a_half_close_does_not_destroy_its_answer() {
+    let world = World::new();
+    let mut exchange = Exchange::new(world.now);
+    request(&world, &mut exchange, b"POST / HTTP/1.1\r\nHost: b.test\r\nContent-Length: 9\r\n\r\nhi");
+    exchange.client_closed(ClientEnd::HalfClosed);
+    assert_eq!(exchange.next_action(), Some(Action::Finish(Finish::Close)));
+    assert_eq!((exchange.outcome().status, exchange.outcome().end), (404, End::Refused));
+}
