@@ -2,6 +2,7 @@
 //! client and origin on threads that do not count.
 
 #![expect(unsafe_code, reason = "a global allocator is an unsafe trait")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "client and origin are part of the test")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

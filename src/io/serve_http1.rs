@@ -439,7 +439,7 @@ fn client_end(client: &Stream, exchange: &Exchange) -> Option<ClientEnd> {
         return Some(ClientEnd::Gone);
     }
     // What came before a half-close is read first; a piece that cannot go on counts as read.
-    let read_all = client.received().is_empty() || exchange.awaits_head() || !exchange.reads_on();
+    let read_all = client.received().is_empty() || exchange.awaits_head();
     read_all.then_some(ClientEnd::HalfClosed)
 }
 

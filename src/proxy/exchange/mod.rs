@@ -117,6 +117,8 @@ pub struct Exchange {
     group: Option<GroupId>,
     demo: bool,
     keep_alive: bool,
+    /// The client waits for 100 (Continue), and neither it nor the app has gone on.
+    awaits_continue: bool,
     /// Protocols that the client offered to switch to.
     offered: Vec<u8>,
     delivery: Delivery,
@@ -168,6 +170,7 @@ impl Exchange {
             group: None,
             demo: false,
             keep_alive: false,
+            awaits_continue: false,
             offered: Vec::new(),
             delivery: NO_DELIVERY,
             answered: false,
@@ -206,6 +209,7 @@ impl Exchange {
         self.group = None;
         self.demo = false;
         self.keep_alive = false;
+        self.awaits_continue = false;
         self.offered.clear();
         self.delivery = NO_DELIVERY;
         self.answered = false;
@@ -279,12 +283,6 @@ impl Exchange {
             Upload::Tunnel => room && !self.shutdown,
             Upload::Done => false,
         }
-    }
-
-    /// Whether bytes of this request are still to come, back-pressure or not.
-    #[must_use]
-    pub fn reads_on(&self) -> bool {
-        matches!(self.upload, Upload::Body(_) | Upload::Discard(..) | Upload::Tunnel)
     }
 
     /// Whether this was a tunnel that did not end in order.

@@ -187,6 +187,7 @@ impl Exchange {
             }
             return self.upload_progressed(cx);
         }
+        self.awaits_continue = received.request.expect_continue;
         self.offered.clear();
         if let Some(upgrade) = received.request.upgrade {
             self.offered.extend_from_slice(upgrade.of(received.bytes));
@@ -226,6 +227,7 @@ impl Exchange {
             }
         };
         let data = step.data.of(input);
+        self.awaits_continue = false;
         self.body_bytes += data.len() as u64;
         if discarding {
             self.discarded(step.used as u64, step.end);

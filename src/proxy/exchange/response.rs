@@ -96,6 +96,7 @@ impl Exchange {
         if !self.interim.spend(1) {
             return self.bad_response(cx, "too-many-interim-responses");
         }
+        self.awaits_continue = false;
         if self.version != Version::Http10 {
             rewrite::response_head(bytes, head, response, None, cx.date, &mut self.client_out);
         }

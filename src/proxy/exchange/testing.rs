@@ -17,7 +17,7 @@ pub(crate) fn model(lines: &[(&str, &str, &str)]) -> Model {
         };
         let to = match to.split_once(':') {
             Some((host, port)) => {
-                Upstream::Tcp { host: host.into(), port: port.parse().unwrap(), tls: false }
+                Upstream::Tcp { host: host.into(), port: port.parse().unwrap_or_default(), tls: false }
             }
             None => Upstream::Demo,
         };

@@ -193,6 +193,20 @@ fn every_wait_has_its_own_timer() {
 }
 
 #[test]
+fn a_client_that_waits_for_100_waits_for_the_app() {
+    let world = World::new();
+    let timeouts = world.model.timeouts.clone();
+    let head = b"POST / HTTP/1.1\r\nHost: a.test\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
+    let mut exchange = begun(&world, head, false);
+    let timer =
+        |exchange: &Exchange| exchange.deadline(&timeouts, Blocked::default()).map(|(_, timer)| timer);
+    assert_eq!(timer(&exchange), Some(Timer::FirstByte));
+    let out = response(&world, &mut exchange, b"HTTP/1.1 100 Continue\r\n\r\n");
+    assert_eq!(out, b"HTTP/1.1 100 Continue\r\n\r\n");
+    assert_eq!(timer(&exchange), Some(Timer::Body));
+}
+
+#[test]
 fn an_upgrade_becomes_a_tunnel_only_with_101() {
     let world = World::new();
     let upgrade = b"GET /ws HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";

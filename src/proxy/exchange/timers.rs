@@ -64,10 +64,12 @@ impl Exchange {
         if blocked.upstream {
             wait(since.upstream_write, timeouts.between_bytes, Timer::BetweenBytes);
         }
+        // A client that waits for 100 (Continue) waits for the app.
+        let uploading = matches!(self.upload, Upload::Body(_)) && !self.awaits_continue;
         match (&self.upload, since.head) {
             (Upload::Head, None) => wait(since.client_read, timeouts.idle, Timer::Idle),
             (Upload::Head, Some(begun)) => wait(begun, timeouts.head, Timer::Head),
-            (Upload::Body(_), _) if !blocked.upstream && self.link != Link::Wanted => {
+            (Upload::Body(_), _) if uploading && !blocked.upstream && self.link != Link::Wanted => {
                 wait(since.client_read.max(since.upstream_write), timeouts.body, Timer::Body);
             }
             (Upload::Discard(..), _) => wait(since.client_read, timeouts.body, Timer::Body),
@@ -75,7 +77,7 @@ impl Exchange {
         }
         match self.download {
             Download::Idle if self.link == Link::Wanted => wait(since.dial, timeouts.connect, Timer::Connect),
-            Download::Head if !blocked.upstream && !matches!(self.upload, Upload::Body(_)) => {
+            Download::Head if !blocked.upstream && !uploading => {
                 wait(since.upstream_read, timeouts.first_byte, Timer::FirstByte);
             }
             // While the client takes nothing, nothing is read from the app: that is not the app's delay.
