@@ -86,7 +86,7 @@ enum Subcommands {
     #[command(after_help = PROXY_EXAMPLES)]
     Proxy {
         /// An application: [HOST=]UPSTREAM. Without HOST it is localhost; a HOST given twice shares its
-        /// requests among its upstreams. UPSTREAM is host:port, :port, unix:PATH, https://host[:port] or demo
+        /// requests among its upstreams. UPSTREAM is host:port, :port, unix:PATH, https://host:port or demo
         #[arg(value_name = "[HOST=]UPSTREAM", required = true)]
         sites: Vec<String>,
         /// Address of a TLS listener, such as :443 or 127.0.0.1:8443; may be given several times

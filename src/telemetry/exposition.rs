@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::metrics::{Counter, Kind, Snapshot};
 
-/// The media type of what [`write`] writes.
+/// The media type of what [`write()`] writes.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Appends every metric of `sums` to `out`: per family a `# HELP` and a `# TYPE` line, then its members.
