@@ -92,6 +92,8 @@ pub const ATTEMPTS: u32 = 2;
 pub const CONNECT_ADDRESSES: usize = 4;
 /// Pending connections that the kernel holds for a listener.
 pub const LISTEN_BACKLOG: i32 = 4096;
+/// Steps of handshakes that one turn of a worker's loop may take: about a millisecond of CPU.
+pub const HANDSHAKES_PER_TURN: u32 = 8;
 /// Entries of a worker's submission queue: one batch of a busy loop turn.
 pub const RING_ENTRIES: u32 = 1024;
 /// Entries of a worker's completion queue: several per connection may be due at once.

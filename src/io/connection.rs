@@ -61,6 +61,8 @@ pub(super) enum Step {
     Progress,
     /// Nothing moved: wait.
     Wait,
+    /// It is the turn of others.
+    Pause,
     /// A request is over and the connection goes on: the next one sees the latest configuration.
     Renew,
     /// Send what is queued and close; `linger`: unread bytes may be under way.
@@ -157,7 +159,7 @@ impl Connection {
                         self.hello(now)
                     }
                 }
-                Phase::Handshake(_) => self.handshake(now),
+                Phase::Handshake(_) => self.handshake(cx, now),
                 Phase::Http(serving) => serving.step(&self.side, &mut self.client, sent, cx, now),
                 Phase::Resting => self.resting(now),
                 Phase::Closing { .. } => self.closing(now),
@@ -165,7 +167,7 @@ impl Connection {
             match step {
                 Step::Progress => {}
                 Step::Wait if received || sent.is_some() => {}
-                Step::Wait => break,
+                Step::Wait | Step::Pause => break,
                 Step::Renew => self.side.setup = self.side.worker.setup(),
                 Step::Close { linger } => self.close(linger, now),
                 Step::Cut { reset } => {
@@ -325,12 +327,15 @@ impl Connection {
         Step::Cut { reset: false }
     }
 
-    fn handshake(&mut self, now: Instant) -> Step {
+    fn handshake(&mut self, cx: &Context<'_>, now: Instant) -> Step {
         let Phase::Handshake(handshake) = &mut self.phase else { return Step::Wait };
         if self.client.received().is_empty() {
             let flushed = self.client.flush();
             let step = self.wait(now, "handshake-cut", "handshake-timeout");
             return if flushed && matches!(step, Step::Wait) { Step::Progress } else { step };
+        }
+        if !self.side.worker.pace.spend(cx.waker()) {
+            return if now >= self.until { self.wait(now, "", "handshake-timeout") } else { Step::Pause };
         }
         let (input, out) = self.client.handshake_buffers();
         let step = match handshake.receive(input, out) {

@@ -8,6 +8,7 @@ pub mod deadline;
 pub mod dial;
 pub mod listener;
 mod log_line;
+mod pace;
 pub mod serve_http1;
 mod slot;
 pub mod stream;

@@ -16,6 +16,7 @@ use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 use super::buffers::Buffers;
 use super::deadline::Wheel;
 use super::listener;
+use super::pace::{self, Pace};
 use super::stream::Stream;
 use crate::config::model::Model;
 use crate::handoff::counters::{Counters, Tally};
@@ -113,6 +114,8 @@ pub struct Worker {
     pub log: RefCell<LineProducer>,
     /// Scratch for hellos that come in several records.
     pub hello_scratch: RefCell<Vec<u8>>,
+    /// Budget of handshakes.
+    pub(super) pace: Rc<Pace>,
     pub(super) connections_max: usize,
     pub(super) warn: fn(&str),
     setup: RefCell<Reader<Setup>>,
@@ -170,6 +173,7 @@ impl Worker {
             counters,
             log: RefCell::new(log),
             hello_scratch: RefCell::new(Vec::new()),
+            pace: Rc::new(Pace::new()),
             connections_max,
             warn,
             current: RefCell::new(current),
@@ -386,6 +390,7 @@ async fn live(birth: &mut Option<Birth>, epoll: bool) -> io::Result<()> {
         let listener = monoio::net::TcpListener::from_std(socket)?;
         monoio::spawn(listener::accept(Rc::clone(&worker), listener, protocol));
     }
+    monoio::spawn(pace::keep(Rc::clone(&worker.pace)));
     monoio::spawn(read_mail(Rc::clone(&worker), mailbox, epoll));
     started.inspect(|started| started.add(1));
     keep_house(&worker).await;

@@ -49,6 +49,14 @@ impl Socket {
         TcpStream::from_std(std::net::TcpStream::from(fd)).map(Self::new)
     }
 
+    /// Takes one end of a Unix socket pair over.
+    ///
+    /// # Errors
+    /// The runtime's.
+    pub fn from_unix(stream: std::os::unix::net::UnixStream) -> io::Result<Self> {
+        TcpStream::from_std(std::net::TcpStream::from(OwnedFd::from(stream))).map(Self::new)
+    }
+
     fn stream(&self) -> &TcpStream {
         // SAFETY: by the field's invariant no `&mut` is alive.
         unsafe { &*self.stream.get() }
