@@ -19,7 +19,7 @@ impl VariableError {
     /// What the user can do about it.
     pub(super) fn remedy(&self) -> String {
         let (Self::Unset(name) | Self::Empty(name)) = self;
-        format!("set it to the PEM text wherever lockring runs or checks: export {name}=\"$(cat FILE)\"")
+        format!("set it in the environment of lockring, for `check` too: export {name}=\"$(cat FILE)\"")
     }
 }
 
