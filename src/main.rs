@@ -70,7 +70,7 @@ fn run(command: Command) -> ExitCode {
 
 /// `hint`: print how to try it.
 fn serve(loaded: Loaded, hint: bool) -> ExitCode {
-    let diagnostics = check::semantic(&loaded, check::now_unix());
+    let diagnostics = check::semantic(&loaded, &check::Disk, check::now_unix());
     if !diagnostics.is_empty() {
         complain(&config::render::text(&diagnostics));
     }

@@ -15,10 +15,10 @@ use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 /// 2026-01-01.
 const NOW: u64 = 1_767_225_600;
 
-/// The disk without the environment of whoever runs the test.
-struct Fixed;
+/// The disk of a stage, with an environment of its own instead of that of whoever runs the test.
+struct Fixed<'a>(&'a Path);
 
-impl Files for Fixed {
+impl Files for Fixed<'_> {
     fn read(&self, path: &Path) -> Result<String, String> {
         Disk.read(path)
     }
@@ -27,8 +27,14 @@ impl Files for Fixed {
         Disk.glob(pattern, base)
     }
 
-    fn env(&self, _: &str) -> Option<String> {
-        None
+    fn env(&self, name: &str) -> Option<String> {
+        match name {
+            "KEY_EMPTY" => Some("\n".to_owned()),
+            "KEY_DAMAGED" => Some("hunter2".to_owned()),
+            "KEY_A" => fs::read_to_string(self.0.join("a.key")).ok(),
+            "KEY_B" => fs::read_to_string(self.0.join("b.key")).ok(),
+            _ => None,
+        }
     }
 
     fn is_root(&self) -> bool {
@@ -77,10 +83,11 @@ impl Stage {
         // An ephemeral port has five digits, as its stand-in has letters: no column moves.
         let text = text.replace("PORT0", &self.port());
         let name = self.directory.join(format!("{name}.toml")).display().to_string();
-        let diagnostics = match config::load(Source { name, text }, &Fixed) {
+        let fixed = Fixed(&self.directory);
+        let diagnostics = match config::load(Source { name, text }, &fixed) {
             Ok(loaded) => {
                 let mut diagnostics = loaded.warnings.clone();
-                diagnostics.extend(semantic(&loaded, NOW));
+                diagnostics.extend(semantic(&loaded, &fixed, NOW));
                 diagnostics
             }
             Err(diagnostics) => diagnostics,

@@ -77,12 +77,13 @@ codes! {
     UnknownSite "E023" "A site is named that does not exist.";
     NothingToServe "E024" "There is no site or no listener.";
     OwnListener "E025" "An upstream is a listener of this proxy.";
-    CertificateUnreadable "E026" "A certificate or key file cannot be read.";
+    CertificateUnreadable "E026" "A certificate or key cannot be read.";
     CertificateRefused "E027" "A certificate and its key cannot be used together.";
     CertificateTime "E028" "A certificate is expired or not yet valid.";
     CertificateHost "E029" "A certificate does not cover the host of its site.";
     AddressInUse "E030" "Another process listens on this address.";
     AddressRefused "E031" "This address cannot be listened on.";
+    BadSecret "E032" "Not the place of a secret, such as \"file:PATH\" or \"env:NAME\".";
     CertificateSoon "W001" "A certificate expires soon.";
     KeyExposed "W002" "A key file can be read by other users.";
     IncludesNothing "W003" "An include pattern matches no file.";

@@ -15,6 +15,7 @@ mod raw;
 pub mod reference;
 pub mod render;
 mod resolve;
+pub mod secret;
 mod shape;
 mod site;
 pub mod value;

@@ -235,17 +235,35 @@ impl std::fmt::Display for HostPattern {
 pub enum SiteTls {
     /// The local CA for local names; otherwise a certificate directory or an ACME CA.
     Auto,
-    /// PEM files; more than one pair (ECDSA beside RSA) is allowed.
+    /// Pairs that the site names; more than one (ECDSA beside RSA) is allowed.
     Files(Vec<CertificateFiles>),
 }
 
-/// A certificate chain and its key, as PEM files.
+/// A certificate chain and its key, both PEM.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CertificateFiles {
-    /// Chain, leaf first.
+    /// File of the chain, leaf first.
     pub certificate: PathBuf,
-    /// Private key.
-    pub key: PathBuf,
+    /// Where the private key is.
+    pub key: Secret,
+}
+
+/// Where a secret is, never the secret itself: a model can be shown, compared and kept without care.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Secret {
+    /// `file:PATH` or the path alone: the content of this file.
+    File(PathBuf),
+    /// `env:NAME`: the value of this environment variable.
+    Env(String),
+}
+
+impl std::fmt::Display for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Env(name) => write!(f, "env:{name}"),
+        }
+    }
 }
 
 /// Which requests of a site go to which endpoints.

@@ -247,7 +247,13 @@ pub static OPTIONS: &[Reference] = &[
         "\"/etc/ssl/app.pem\"",
         "PEM file of the chain, leaf first",
     ),
-    option("sites.HOST.tls.key", Kind::Text, "", "\"/etc/ssl/app.key\"", "PEM file of the private key"),
+    option(
+        "sites.HOST.tls.key",
+        Kind::Text,
+        "",
+        "\"/etc/ssl/app.key\"",
+        "PEM text of the private key: a path, `file:PATH`, or `env:NAME` for an environment variable",
+    ),
     option(
         "sites.HOST.redirect",
         Kind::Flag,

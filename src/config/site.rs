@@ -1,15 +1,17 @@
 //! `[sites]`: hosts, certificates, routes and upstreams.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::diagnostic::{Code, Spot};
 use super::endpoint::upstream;
 use super::host::host;
-use super::model::{CertificateFiles, HostPattern, PathPattern, Route, Site, SiteTls, Upstream};
+use super::model::{CertificateFiles, HostPattern, PathPattern, Route, Secret, Site, SiteTls, Upstream};
 use super::path::pattern;
 use super::raw::{Entry, Node, Raw};
 use super::resolve::Reader;
+use super::secret::{Written, secret};
 use super::{Places, RoutePlaces, SitePlaces};
 
 /// The hosts of all sites that can be read.
@@ -56,8 +58,8 @@ fn tls(reader: &mut Reader<'_>, site: &Node) -> (SiteTls, Vec<(Spot, Spot)>) {
     let mut files = Vec::new();
     let mut spots = Vec::new();
     for (table, spot) in tables(entry) {
-        let certificate = required_file(reader, table, spot, "cert");
-        let key = required_file(reader, table, spot, "key");
+        let certificate = required(reader, table, spot, "cert", certificate);
+        let key = required(reader, table, spot, "key", key);
         if let (Some((certificate, at)), Some((key, key_at))) = (certificate, key) {
             files.push(CertificateFiles { certificate, key });
             spots.push((at, key_at));
@@ -81,12 +83,14 @@ fn tables(entry: &Entry) -> Vec<(&Node, Spot)> {
     }
 }
 
-fn required_file(
+/// The text at `key`, as `read` understands it.
+fn required<T>(
     reader: &mut Reader<'_>,
     table: &Node,
     around: Spot,
     key: &str,
-) -> Option<(std::path::PathBuf, Spot)> {
+    read: fn(&mut Reader<'_>, &str, Spot) -> Option<T>,
+) -> Option<(T, Spot)> {
     let Some(entry) = table.entry(key) else {
         let other = if key == "cert" { "key" } else { "cert" };
         let cause = format!("`tls` has no `{key}`");
@@ -95,7 +99,28 @@ fn required_file(
         return None;
     };
     let Raw::Text(text) = &entry.node.value else { return None };
-    Some((reader.path(text, entry.node.spot)?, entry.node.spot))
+    Some((read(reader, text, entry.node.spot)?, entry.node.spot))
+}
+
+fn certificate(reader: &mut Reader<'_>, text: &str, spot: Spot) -> Option<PathBuf> {
+    if text.starts_with("env:") {
+        let cause = "`cert` is no secret, so it is read from a file, never from an environment variable";
+        let remedy = "write the path of the PEM file; only `key` may be \"env:NAME\"";
+        reader.findings.note(Code::BadFile, spot, cause, remedy);
+        return None;
+    }
+    reader.path(text, spot)
+}
+
+fn key(reader: &mut Reader<'_>, text: &str, spot: Spot) -> Option<Secret> {
+    match secret(text) {
+        Ok(Written::Path(path)) => reader.path(path, spot).map(Secret::File),
+        Ok(Written::Variable(name)) => Some(Secret::Env(name.to_owned())),
+        Err(error) => {
+            reader.findings.note(Code::BadSecret, spot, error.cause(), error.remedy());
+            None
+        }
+    }
 }
 
 fn routes(reader: &mut Reader<'_>, site: &Entry) -> (Vec<Route>, Vec<RoutePlaces>) {

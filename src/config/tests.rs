@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::model::{AccessLog, HostPattern, PathPattern, SiteTls, Upstream, Workers};
+use super::model::{AccessLog, HostPattern, PathPattern, Secret, SiteTls, Upstream, Workers};
 use super::reference::{Kind, OPTIONS};
 use super::*;
 
@@ -114,7 +114,7 @@ fn a_full_configuration_means_what_it_says() {
     assert_eq!(api.routes[1].path, PathPattern::Prefix("/".into()));
     assert_eq!(api.routes[1].to[0], Upstream::Unix("/run/api.sock".into()));
     let SiteTls::Files(pairs) = &model.sites[2].tls else { panic!("files were named") };
-    assert_eq!(pairs[0].key, Path::new("etc/ex.key"));
+    assert_eq!(pairs[0].key, Secret::File("etc/ex.key".into()));
     assert!(loaded.warnings.is_empty());
 }
 
@@ -126,6 +126,36 @@ fn places_run_beside_the_model() {
     assert_eq!((site.pairs.len(), site.routes.len(), site.routes[0].to.len()), (1, 1, 2));
     let place = site.routes[0].to[1].place(&loaded.sources);
     assert_eq!(place.to_string(), "etc/lockring.toml:2:13");
+}
+
+#[test]
+fn a_key_is_a_file_or_a_variable() {
+    let key = |text: &str| {
+        let loaded = good(&format!("[sites.a]\nto = \"demo\"\ntls = {{ cert = \"c\", key = \"{text}\" }}\n"));
+        let SiteTls::Files(pairs) = &loaded.model.sites[0].tls else { panic!("files were named") };
+        (pairs[0].key.clone(), pairs[0].key.to_string())
+    };
+    for written in ["a.key", "file:a.key"] {
+        assert_eq!(key(written), (Secret::File("etc/a.key".into()), "etc/a.key".to_owned()));
+    }
+    assert_eq!(key("file:/a.key").0, Secret::File("/a.key".into()));
+    assert_eq!(key("env:A_KEY"), (Secret::Env("A_KEY".to_owned()), "env:A_KEY".to_owned()));
+    let refused = |tls: &str| codes(&format!("[sites.a]\nto = \"demo\"\ntls = {{ {tls} }}\n")).join(", ");
+    assert_eq!(refused("cert = \"c\", key = \"env:\""), "E032 etc/lockring.toml:3:27");
+    assert_eq!(refused("cert = \"env:C\", key = \"k\""), "E016 etc/lockring.toml:3:16");
+    assert_eq!(refused("cert = \"c\", key = \"file:~/k\""), "E016 etc/lockring.toml:3:27");
+}
+
+#[test]
+fn the_model_and_the_printed_configuration_hold_no_secret() {
+    let files = Memory { env: BTreeMap::from([("A_KEY", "hunter2")]), ..Memory::default() };
+    let text = "[sites.a]\nto = \"demo\"\ntls = { cert = \"c\", key = \"env:A_KEY\" }\n";
+    let shown = format!("{:?}", load(source(text), &files).unwrap());
+    assert!(shown.contains("A_KEY") && !shown.contains("hunter2"), "{shown}");
+    let sites = vec!["a=demo".to_owned()];
+    let arguments = ProxyArguments { sites, state: Some("env:A_KEY".into()), ..ProxyArguments::default() };
+    let (_, printed) = from_arguments(&arguments, &files).unwrap();
+    assert!(printed.contains("env:A_KEY") && !printed.contains("hunter2"), "{printed}");
 }
 
 #[test]

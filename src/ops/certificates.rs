@@ -1,10 +1,15 @@
-//! From the configuration to a certificate store: PEM files, a directory of pairs, the local CA.
+//! From the configuration to a certificate store: PEM files, keys in the environment, a directory of pairs,
+//! the local CA.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
+use super::check::Disk;
+use super::secret;
 use crate::acme::local_ca::{self, LocalCa};
-use crate::config::model::{CertificateFiles, HostPattern, Model, Site, SiteTls};
+use crate::config::model::{CertificateFiles, HostPattern, Model, Secret, Site, SiteTls};
 use crate::tls::TlsCommon;
 use crate::tls::certs::{CertifiedPair, Entry, Store};
 
@@ -92,16 +97,19 @@ fn local_leaf(
 }
 
 fn read_files(host: &HostPattern, files: &[CertificateFiles]) -> Result<Vec<Arc<CertifiedPair>>, String> {
-    files
-        .iter()
-        .map(|files| read_pair(&files.certificate, &files.key).map_err(|e| format!("{host}: {e}")))
-        .collect()
+    files.iter().map(|files| read_pair(files).map_err(|e| format!("{host}: {e}"))).collect()
 }
 
-fn read_pair(certificate: &Path, key: &Path) -> Result<Arc<CertifiedPair>, String> {
+fn read_pair(files: &CertificateFiles) -> Result<Arc<CertifiedPair>, String> {
     let read = |path: &Path| std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
+    let certificate = &files.certificate;
     let chain = read(certificate)?;
-    let key_pem = zeroize::Zeroizing::new(read(key)?);
+    let key_pem = match &files.key {
+        Secret::File(path) => Zeroizing::new(read(path)?),
+        Secret::Env(name) => {
+            secret::variable(name, &Disk).map_err(|error| format!("{error}; {}", error.remedy()))?
+        }
+    };
     let pair = CertifiedPair::from_pem(&chain, &key_pem);
     pair.map(Arc::new).map_err(|error| format!("{}: {error}; {}", certificate.display(), error.remedy()))
 }
@@ -122,7 +130,7 @@ fn read_directory(directory: &Path, warnings: &mut Vec<String>) -> Result<Vec<Ar
             warnings.push(format!("{}: no key beside it ({})", chain.display(), key.display()));
             continue;
         }
-        match read_pair(&chain, &key) {
+        match read_pair(&CertificateFiles { certificate: chain, key: Secret::File(key) }) {
             Ok(pair) => pairs.push(pair),
             Err(error) => warnings.push(error),
         }

@@ -8,7 +8,7 @@ mod listeners;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::config::{self, Diagnostic, Loaded, Severity, Source, render};
+use crate::config::{self, Diagnostic, Files, Loaded, Severity, Source, render};
 
 pub use disk::Disk;
 
@@ -63,7 +63,7 @@ impl Report {
 /// Everything that is wrong with the texts.
 pub fn check_file(path: &Path) -> Result<Loaded, Report> {
     let name = path.display().to_string();
-    let root = match config::Files::read(&Disk, path) {
+    let root = match Disk.read(path) {
         Ok(text) => Source { name, text },
         Err(cause) => return Err(Report { diagnostics: vec![unreadable(&name, &cause)] }),
     };
@@ -88,7 +88,7 @@ pub fn check(path: &Path, now_unix: u64) -> Report {
     match check_file(path) {
         Ok(loaded) => {
             let mut diagnostics = loaded.warnings.clone();
-            diagnostics.extend(semantic(&loaded, now_unix));
+            diagnostics.extend(semantic(&loaded, &Disk, now_unix));
             // Sources come in the order of the load, and within one the lines decide.
             let order = |d: &Diagnostic| loaded.sources.iter().position(|s| *s.name == *d.place.file);
             diagnostics.sort_by_key(|d| (order(d), d.place.span.start));
@@ -99,10 +99,11 @@ pub fn check(path: &Path, now_unix: u64) -> Report {
 }
 
 /// What files and sockets tell: certificates that do not fit their key, host or time; addresses that cannot
-/// be listened on, with the process that has them; upstreams that are this proxy.
+/// be listened on, with the process that has them; upstreams that are this proxy. The environment is that of
+/// `files`.
 #[must_use]
-pub fn semantic(loaded: &Loaded, now_unix: u64) -> Vec<Diagnostic> {
-    let mut diagnostics = certificates::check(loaded, now_unix);
+pub fn semantic(loaded: &Loaded, files: &dyn Files, now_unix: u64) -> Vec<Diagnostic> {
+    let mut diagnostics = certificates::check(loaded, files, now_unix);
     diagnostics.extend(listeners::check(loaded));
     diagnostics
 }

@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod listeners;
 pub mod log_writer;
 pub mod resolver;
+mod secret;
 pub mod signals;
 pub mod startup;
 pub mod trust;

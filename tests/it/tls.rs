@@ -115,6 +115,44 @@ fn different_certificates_on_one_port() {
 }
 
 #[test]
+fn a_key_in_the_environment_serves_and_is_never_shown() {
+    let scratch = Scratch::new();
+    let authority = Authority::new("one");
+    let leaf = authority.leaf(&["one.test"]);
+    let (pem, _) = leaf.write(scratch.path(), "one");
+    let origin = Origin::ok();
+    let tables = format!(
+        "[sites.\"one.test\"]\nto = \"{}\"\ntls = {{ cert = \"{}\", key = \"env:ONE_KEY\" }}\n",
+        origin.address,
+        pem.display()
+    );
+    let config = scratch.path().join("check.toml");
+    std::fs::write(&config, format!("[server]\nhttps = \"127.0.0.1:0\"\nhttp = []\n{tables}")).unwrap();
+    let secret: Vec<&str> = leaf.key_pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    let proxy = Setup::a(origin.address).tables(tables).env("ONE_KEY", &leaf.key_pem).start();
+    let trust = trusting(std::slice::from_ref(&authority.root), rustls::ALL_VERSIONS);
+    let mut client = Client::tls(proxy.https, "one.test", &trust).unwrap();
+    assert_eq!(client.get("one.test", "/").status(), 200);
+    let said = format!("{:?}{:?}", proxy.wait_status(0, 200), proxy.messages());
+    assert!(!secret.iter().any(|line| said.contains(line)), "{said}");
+
+    // A key of another certificate, none, and an empty one.
+    let other = authority.leaf(&["one.test"]).key_pem;
+    for (value, cause) in [(Some(other.as_str()), "E027"), (None, "not set"), (Some(""), "is empty")] {
+        for command in ["check", "run"] {
+            let mut command_line = std::process::Command::new(crate::harness::lockring::binary());
+            command_line.args([command, "-c"]).arg(&config).env_remove("ONE_KEY");
+            let output = command_line.envs(value.map(|value| ("ONE_KEY", value))).output().unwrap();
+            let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{command}: {said}");
+            assert!(said.contains(cause), "{command}: {said}");
+            let mut lines = value.unwrap_or("").lines().filter(|line| !line.starts_with("-----"));
+            assert!(!lines.any(|line| said.contains(line)), "{said}");
+        }
+    }
+}
+
+#[test]
 fn both_versions_are_spoken_and_logged() {
     let origin = Origin::ok();
     let proxy = Setup::a(origin.address).start();

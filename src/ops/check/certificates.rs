@@ -1,13 +1,17 @@
-//! Certificate files: can they be read, do they belong together, do they cover their host, now.
+//! Certificates and their keys: can they be read, do they belong together, do they cover their host, now.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 use super::disk::read_bounded;
-use crate::config::model::{CertificateFiles, HostPattern, Site, SiteTls};
-use crate::config::{Code, Diagnostic, Loaded, SitePlaces, Spot};
+use crate::config::model::{CertificateFiles, HostPattern, Secret, Site, SiteTls};
+use crate::config::{Code, Diagnostic, Files, Loaded, SitePlaces, Spot};
+use crate::ops::secret;
 use crate::tls::certs::{CertifiedPair, PairError};
 
 /// A chain of ten large certificates has 30 KiB.
@@ -16,7 +20,7 @@ const DAY: u64 = 24 * 3600;
 /// A warning comes this long before the end, or, for short-lived certificates, a sixth of their life.
 const SOON: u64 = 14 * DAY;
 
-/// What a file or a pair of files is blamed for.
+/// What a certificate, its key, or both are blamed for.
 #[derive(Debug)]
 struct Fault {
     code: Code,
@@ -25,8 +29,8 @@ struct Fault {
     remedy: String,
 }
 
-pub(super) fn check(loaded: &Loaded, now: u64) -> Vec<Diagnostic> {
-    let mut check = Check { loaded, now, diagnostics: Vec::new(), known: HashMap::new() };
+pub(super) fn check(loaded: &Loaded, environment: &dyn Files, now: u64) -> Vec<Diagnostic> {
+    let mut check = Check { loaded, environment, now, diagnostics: Vec::new(), known: HashMap::new() };
     for (site, places) in loaded.model.sites.iter().zip(&loaded.places.sites) {
         if let SiteTls::Files(pairs) = &site.tls {
             for (files, spots) in pairs.iter().zip(&places.pairs) {
@@ -42,6 +46,7 @@ pub(super) fn check(loaded: &Loaded, now: u64) -> Vec<Diagnostic> {
 
 struct Check<'a> {
     loaded: &'a Loaded,
+    environment: &'a dyn Files,
     now: u64,
     diagnostics: Vec<Diagnostic>,
     /// Many sites may share one wildcard certificate: it is read and judged once.
@@ -56,14 +61,14 @@ impl Check<'_> {
         }
         let Some(Some(pair)) = self.known.get(files) else { return };
         let Some((site, places)) = site.filter(|(site, _)| !pair.covers(&site.host)) else { return };
-        let cause = format!("{} does not cover `{}`", shown(&files.certificate), site.host);
+        let cause = format!("{} does not cover `{}`", shown(files.certificate.display()), site.host);
         let remedy = uncovered_remedy(pair.names(), &site.host);
         self.note(Code::CertificateHost, spots.0, Some((places.host, "the site is here")), cause, remedy);
     }
 
     /// Reads a pair and judges what does not depend on the site.
     fn first_look(&mut self, files: &CertificateFiles, spots: (Spot, Spot)) -> Option<CertifiedPair> {
-        let faults = match read_pair(files) {
+        let faults = match read_pair(files, self.environment) {
             Ok(pair) => {
                 self.time(&pair, files, spots.0);
                 self.exposure(&files.key, spots.1);
@@ -84,7 +89,7 @@ impl Check<'_> {
     }
 
     fn time(&mut self, pair: &CertifiedPair, files: &CertificateFiles, spot: Spot) {
-        let name = shown(&files.certificate);
+        let name = shown(files.certificate.display());
         let (start, end) = (pair.not_before(), pair.not_after());
         let life = end.saturating_sub(start);
         if self.now > end {
@@ -105,10 +110,12 @@ impl Check<'_> {
         }
     }
 
-    fn exposure(&mut self, key: &Path, spot: Spot) {
+    fn exposure(&mut self, key: &Secret, spot: Spot) {
+        // The environment of a process is its user's and root's alone (proc(5), `/proc/pid/environ`).
+        let Secret::File(key) = key else { return };
         let mode = fs::metadata(key).map_or(0, |metadata| metadata.permissions().mode());
         if mode & 0o004 != 0 {
-            let cause = format!("every user of this machine can read {}", shown(key));
+            let cause = format!("every user of this machine can read {}", shown(key.display()));
             self.note(Code::KeyExposed, spot, None, cause, format!("chmod o= {}", key.display()));
         }
     }
@@ -118,7 +125,7 @@ impl Check<'_> {
         let entries = match fs::read_dir(directory) {
             Ok(entries) => entries,
             Err(error) => {
-                let cause = format!("{} cannot be listed: {error}", shown(directory));
+                let cause = format!("{} cannot be listed: {error}", shown(directory.display()));
                 self.note(Code::CertificateUnreadable, spot, None, cause, FILE_REMEDY);
                 return;
             }
@@ -127,7 +134,7 @@ impl Check<'_> {
         chains.retain(|path| path.extension().is_some_and(|extension| extension == "pem"));
         chains.sort();
         for certificate in chains {
-            let key = certificate.with_extension("key");
+            let key = Secret::File(certificate.with_extension("key"));
             self.pair(&CertificateFiles { certificate, key }, (spot, spot), None);
         }
     }
@@ -154,16 +161,21 @@ impl Check<'_> {
 
 const FILE_REMEDY: &str = "correct the path, or the permissions for the user that runs lockring";
 
-fn read_pair(files: &CertificateFiles) -> Result<CertifiedPair, Vec<Fault>> {
+fn read_pair(files: &CertificateFiles, environment: &dyn Files) -> Result<CertifiedPair, Vec<Fault>> {
+    let unreadable =
+        |blames_key, cause, remedy| Fault { code: Code::CertificateUnreadable, blames_key, cause, remedy };
     let read = |path: &Path, blames_key: bool| {
-        read_bounded(path, PEM_BYTES).map_err(|error| Fault {
-            code: Code::CertificateUnreadable,
-            blames_key,
-            cause: format!("{} cannot be read: {error}", shown(path)),
-            remedy: FILE_REMEDY.to_owned(),
+        read_bounded(path, PEM_BYTES).map(Zeroizing::new).map_err(|error| {
+            let cause = format!("{} cannot be read: {error}", shown(path.display()));
+            unreadable(blames_key, cause, FILE_REMEDY.to_owned())
         })
     };
-    let (chain, key) = match (read(&files.certificate, false), read(&files.key, true)) {
+    let key = match &files.key {
+        Secret::File(path) => read(path, true),
+        Secret::Env(name) => secret::variable(name, environment)
+            .map_err(|error| unreadable(true, error.to_string(), error.remedy())),
+    };
+    let (chain, key) = match (read(&files.certificate, false), key) {
         (Ok(chain), Ok(key)) => (chain, key),
         (chain, key) => return Err([chain.err(), key.err()].into_iter().flatten().collect()),
     };
@@ -172,8 +184,8 @@ fn read_pair(files: &CertificateFiles) -> Result<CertifiedPair, Vec<Fault>> {
             PairError::NoKey | PairError::BadKey | PairError::EncryptedKey | PairError::KeyMismatch => true,
             PairError::NoCertificate | PairError::BadCertificate(_) | PairError::ChainOrder => false,
         };
-        let path = if blames_key { &files.key } else { &files.certificate };
-        let cause = format!("{}: {error}", shown(path));
+        let blamed = if blames_key { shown(&files.key) } else { shown(files.certificate.display()) };
+        let cause = format!("{blamed}: {error}");
         vec![Fault { code: Code::CertificateRefused, blames_key, cause, remedy: error.remedy().to_owned() }]
     })
 }
@@ -190,8 +202,8 @@ fn uncovered_remedy(names: &[HostPattern], host: &HostPattern) -> String {
 
 const NAMES_SHOWN: usize = 5;
 
-fn shown(path: &Path) -> String {
-    format!("`{}`", path.display())
+fn shown(place: impl Display) -> String {
+    format!("`{place}`")
 }
 
 /// In the largest unit that is not zero.

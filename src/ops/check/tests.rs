@@ -1,9 +1,10 @@
 //! Checks over real files, sockets and certificates made on the spot.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 
@@ -86,6 +87,62 @@ fn certificates_are_judged_by_key_host_and_time() {
     assert_eq!(codes("a.pem", "a.key", END - 24 * 3600), [Code::CertificateSoon]);
     fs::set_permissions(scratch.0.join("a.key"), fs::Permissions::from_mode(0o644)).unwrap();
     assert_eq!(codes("a.pem", "a.key", NOW), [Code::KeyExposed]);
+}
+
+/// The disk with an environment of the test's own.
+struct Environment(BTreeMap<&'static str, String>);
+
+impl Files for Environment {
+    fn read(&self, path: &Path) -> Result<String, String> {
+        Disk.read(path)
+    }
+
+    fn glob(&self, pattern: &str, base: &Path) -> Result<Vec<PathBuf>, String> {
+        Disk.glob(pattern, base)
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        self.0.get(name).cloned()
+    }
+
+    fn is_root(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn keys_in_the_environment_are_judged_and_never_shown() {
+    let scratch = Scratch::new("environment");
+    scratch.pair("a", "a.example");
+    scratch.pair("b", "b.example");
+    let path = scratch.write("lockring.toml", &with_pair("a.pem", "env:A_KEY"));
+    let key = |name: &str| fs::read_to_string(scratch.0.join(name)).unwrap();
+    let report = |value: Option<String>| {
+        let environment = Environment(value.map(|value| ("A_KEY", value)).into_iter().collect());
+        let diagnostics = semantic(&check_file(&path).unwrap(), &environment, NOW);
+        Report { diagnostics }
+    };
+    assert_eq!(report(Some(key("a.key"))), Report::default());
+    let damaged = key("a.key").replace("MI", "?!");
+    for (value, code, cause) in [
+        (None, Code::CertificateUnreadable, "variable `A_KEY` is not set"),
+        (Some(String::new()), Code::CertificateUnreadable, "variable `A_KEY` is empty"),
+        (Some(" \n\t".to_owned()), Code::CertificateUnreadable, "variable `A_KEY` is empty"),
+        (Some("hunter2".to_owned()), Code::CertificateRefused, "`env:A_KEY`: no private key"),
+        (Some(damaged), Code::CertificateRefused, "`env:A_KEY`: the private key cannot be used"),
+        (Some(key("b.key")), Code::CertificateRefused, "`env:A_KEY`: the private key does not belong"),
+    ] {
+        let report = report(value.clone());
+        let [found] = report.diagnostics.as_slice() else { panic!("{report:?}") };
+        assert_eq!((found.code, found.place.line), (code, 6));
+        assert!(found.cause.contains(cause), "{}", found.cause);
+        assert_eq!(found.place.excerpt.get(found.place.indent..), Some("\"env:A_KEY\" }"));
+        let shown = report.render(Format::Text) + &report.render(Format::Json) + &format!("{report:?}");
+        let secrets = value.iter().flat_map(|value| value.lines());
+        for line in secrets.filter(|line| line.len() > 4 && !line.starts_with("-----")) {
+            assert!(!shown.contains(line), "{shown}");
+        }
+    }
 }
 
 #[test]

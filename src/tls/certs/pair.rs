@@ -60,7 +60,7 @@ impl PairError {
                 "copy the file again, or convert DER: openssl x509 -inform der -in FILE"
             }
             Self::NoKey => {
-                "give the PEM file with `-----BEGIN PRIVATE KEY-----` that belongs to the certificate"
+                "give the PEM text with `-----BEGIN PRIVATE KEY-----` that belongs to the certificate"
             }
             Self::BadKey => {
                 "use an ECDSA P-256 or P-384, Ed25519 or RSA (2048 bits and more) key in PEM form"
@@ -81,7 +81,7 @@ impl fmt::Display for PairError {
         match self {
             Self::NoCertificate => f.write_str("no certificate in the certificate file"),
             Self::BadCertificate(detail) => write!(f, "the certificate cannot be read: {detail}"),
-            Self::NoKey => f.write_str("no private key in the key file"),
+            Self::NoKey => f.write_str("no private key where the key should be"),
             Self::BadKey => f.write_str("the private key cannot be used"),
             Self::EncryptedKey => f.write_str("the private key is encrypted"),
             Self::KeyMismatch => f.write_str("the private key does not belong to the certificate"),
