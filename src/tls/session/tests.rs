@@ -8,7 +8,7 @@ use rustls::{CipherSuite, ClientConfig, RootCertStore, SupportedProtocolVersion,
 
 use super::{Alpn, Facts, Handshake, SessionError};
 use crate::tls::client::{ClientHandshake, client_config};
-use crate::tls::record::Records;
+use crate::tls::record::OwnRecords;
 
 /// A server and a client configuration that trust each other, with one suite.
 pub(in crate::tls) struct Pair {
@@ -65,9 +65,9 @@ pub(in crate::tls) fn name() -> ServerName<'static> {
 
 /// Both sides after a handshake, and what the server sent last (its tickets).
 pub(in crate::tls) struct Connected {
-    pub(in crate::tls) client: Records,
+    pub(in crate::tls) client: OwnRecords,
     pub(in crate::tls) client_facts: Facts,
-    pub(in crate::tls) server: Records,
+    pub(in crate::tls) server: OwnRecords,
     pub(in crate::tls) server_facts: Facts,
     pub(in crate::tls) to_client: Vec<u8>,
 }
@@ -100,8 +100,8 @@ pub(in crate::tls) fn connect(pair: &Pair, step: usize) -> Connected {
     assert!(client_done && server_done, "the handshake ends");
     assert!(server_input.is_empty() && to_server.is_empty(), "the client sent nothing more");
     client_input.append(&mut to_client);
-    let (client, client_facts) = client.finish().unwrap();
-    let (server, server_facts) = server.finish().unwrap();
+    let (client, client_facts) = client.finish_own().unwrap();
+    let (server, server_facts) = server.finish_own().unwrap();
     Connected { client, client_facts, server, server_facts, to_client: client_input }
 }
 
@@ -143,7 +143,7 @@ fn the_first_request_in_the_read_of_the_finished_is_left_for_the_records() {
             steps += 1;
             assert!(steps < 10);
         }
-        let (mut client, facts) = client.finish().unwrap();
+        let (mut client, facts) = client.finish_own().unwrap();
         client.seal(b"GET / HTTP/1.1\r\n\r\n", 16_384, &mut to_server).unwrap();
         // In a full TLS 1.2 handshake the server speaks last, so the request comes alone.
         if facts.tls13 {
@@ -153,7 +153,7 @@ fn the_first_request_in_the_read_of_the_finished_is_left_for_the_records() {
             let again = server.receive(&mut to_server, &mut to_client).unwrap();
             assert_eq!((again.used, again.done), (0, true));
         }
-        let (mut server, _) = server.finish().unwrap();
+        let (mut server, _) = server.finish_own().unwrap();
         let opened = server.open(&mut to_server).unwrap();
         let crate::tls::record::Opened::Data { plaintext, used } = opened else { panic!("{opened:?}") };
         assert_eq!(&to_server[plaintext], b"GET / HTTP/1.1\r\n\r\n");
