@@ -267,3 +267,191 @@ fn refusal(error: &Error) -> RecordError {
         _ => RecordError::RefusedByRustls,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ALERT, APPLICATION_DATA, HANDSHAKE, OwnRecords, Records};
+    use super::*;
+    use crate::tls::client::ClientHandshake;
+    use crate::tls::session::tests::{SUITES, name, pair, shake_hands};
+
+    const TLS13: usize = 0;
+    const TLS12: usize = 3;
+
+    /// Our client, and a server of rustls's behind the common verbs.
+    struct Sides {
+        client: OwnRecords,
+        server: Records,
+    }
+
+    impl Sides {
+        fn connected(index: usize) -> Self {
+            let (client, server, to_client) = shake_hands(&pair(SUITES[index]), usize::MAX);
+            let mut client = client.finish_own().unwrap().0;
+            let server = server.finish_with_rustls().unwrap().0;
+            assert_eq!(read(|input| client.open(input), to_client), Ok(Vec::new()), "tickets at most");
+            Self { client, server }
+        }
+
+        /// What the server reads in one record of the client's.
+        fn from_client(&mut self, content_type: u8, content: &[u8]) -> Result<Vec<u8>, RecordError> {
+            let mut record = Vec::new();
+            self.client.seal_content(content_type, content, &mut record).unwrap();
+            read(|input| self.server.open(input), record)
+        }
+
+        /// What the client reads of `data` from the server.
+        fn to_client(&mut self, data: &[u8]) -> Result<Vec<u8>, RecordError> {
+            let mut out = Vec::new();
+            self.server.seal(data, 100, &mut out).unwrap();
+            read(|input| self.client.open(input), out)
+        }
+    }
+
+    /// The data in whole records.
+    fn read(
+        mut open: impl FnMut(&mut [u8]) -> Result<Opened, RecordError>,
+        mut input: Vec<u8>,
+    ) -> Result<Vec<u8>, RecordError> {
+        let (mut data, mut at) = (Vec::new(), 0);
+        while at < input.len() {
+            at += match open(&mut input[at..])? {
+                Opened::Partial { need } => panic!("whole records only, {need} needed"),
+                Opened::Data { plaintext, used } => {
+                    data.extend_from_slice(&input[at + plaintext.start..at + plaintext.end]);
+                    used
+                }
+                Opened::Control { used } | Opened::CloseNotify { used } => used,
+            };
+        }
+        Ok(data)
+    }
+
+    #[test]
+    fn data_of_any_size_passes_in_every_suite_and_overhead_is_what_it_says() {
+        for index in 0..SUITES.len() {
+            let mut sides = Sides::connected(index);
+            for size in [1_usize, 2, 1_350, 16_384, 16_385, 40_000] {
+                let plain: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
+                let mut out = Vec::new();
+                sides.server.seal(&plain, RECORD_PLAINTEXT, &mut out).unwrap();
+                let records = size.div_ceil(RECORD_PLAINTEXT);
+                assert_eq!(out.len(), size + records * sides.server.overhead());
+                assert_eq!(read(|input| sides.client.open(input), out).as_deref(), Ok(&plain[..]));
+                let mut out = Vec::new();
+                sides.client.seal(&plain, 1_300, &mut out).unwrap();
+                assert_eq!(read(|input| sides.server.open(input), out), Ok(plain));
+                sides.server.rest();
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_is_partial_until_its_last_byte_and_is_left_alone() {
+        for index in [TLS13, TLS12] {
+            let mut sides = Sides::connected(index);
+            let mut record = Vec::new();
+            sides.client.seal(b"some data", 100, &mut record).unwrap();
+            for cut in 0..record.len() {
+                let need = if cut < RECORD_HEADER { RECORD_HEADER } else { record.len() };
+                let mut prefix = record[..cut].to_vec();
+                assert_eq!(sides.server.open(&mut prefix), Ok(Opened::Partial { need }));
+                assert_eq!(prefix, record[..cut]);
+            }
+            assert_eq!(read(|input| sides.server.open(input), record).as_deref(), Ok(&b"some data"[..]));
+        }
+    }
+
+    // RFC 8446 §4.6.3, §5.1.
+    #[test]
+    fn a_key_update_in_fragments_is_answered_with_the_next_data() {
+        let mut sides = Sides::connected(TLS13);
+        for fragment in [&[24, 0][..], &[0], &[1]] {
+            assert_eq!(sides.from_client(HANDSHAKE, fragment), Ok(Vec::new()));
+            assert_eq!(sides.to_client(b"meanwhile").as_deref(), Ok(&b"meanwhile"[..]));
+        }
+        assert_eq!(sides.from_client(HANDSHAKE, &[1]), Ok(Vec::new()));
+        let (sequence, secrets) = sides.client.schedule.next_tx().unwrap();
+        sides.client.tx = crate::tls::keys::TrafficKey::new(sequence, &secrets).unwrap();
+        assert!(!sides.server.wants_reply(), "the answer waits for data");
+        let mut out = Vec::new();
+        sides.server.seal(b"data", 100, &mut out).unwrap();
+        let update = 5 + 5 + 1 + TAG;
+        assert_eq!(out.len(), update + 4 + sides.server.overhead());
+        assert_eq!(read(|input| sides.client.open(input), out).as_deref(), Ok(&b"data"[..]));
+        assert_eq!(sides.from_client(APPLICATION_DATA, b"on").as_deref(), Ok(&b"on"[..]));
+        assert_eq!(sides.to_client(b"and on").as_deref(), Ok(&b"and on"[..]));
+    }
+
+    #[test]
+    fn fragments_without_an_end_are_refused() {
+        let mut sides = Sides::connected(TLS13);
+        let mut fragment = vec![0; RECORD_PLAINTEXT];
+        fragment[..4].copy_from_slice(&[24, 0, 0xff, 0xff]);
+        let said = (0..3).map(|_| sides.from_client(HANDSHAKE, &fragment)).find_map(Result::err);
+        assert_eq!(said, Some(RecordError::HandshakeTooLong));
+    }
+
+    // RFC 5246 §7.2.2: a warning, once; ours ends the connection at the first.
+    #[test]
+    fn a_renegotiation_is_warned_of_once() {
+        let mut sides = Sides::connected(TLS12);
+        let mut hello = Vec::new();
+        let mut handshake = ClientHandshake::new(pair(SUITES[TLS12]).client, name()).unwrap();
+        handshake.receive(&mut [], &mut hello).unwrap();
+        assert_eq!(sides.from_client(HANDSHAKE, &hello[RECORD_HEADER..]), Ok(Vec::new()));
+        assert!(sides.server.wants_reply());
+        // The warning goes before data that is sealed later.
+        assert_eq!(sides.to_client(b"data").as_deref(), Ok(&b"data"[..]));
+        assert!(!sides.server.wants_reply());
+        let again = sides.from_client(HANDSHAKE, &hello[RECORD_HEADER..]);
+        assert_eq!(again, Err(RecordError::Renegotiation));
+    }
+
+    #[test]
+    fn after_a_refusal_comes_the_alert_of_rustls_and_nothing_else() {
+        for index in [TLS13, TLS12] {
+            let mut sides = Sides::connected(index);
+            let mut out = Vec::new();
+            let start = sides.server.begin(&mut out);
+            out.extend_from_slice(b"half an answer");
+            let refused = read(|input| sides.server.open(input), vec![23, 3, 3, 0, 40].repeat(9));
+            assert_eq!(refused, Err(RecordError::BadRecordMac));
+            sides.server.commit(start, &mut out).unwrap();
+            assert!(out.is_empty(), "the answer is taken back");
+            assert!(sides.server.wants_reply());
+            sides.server.fatal_alert(super::super::alert::BAD_RECORD_MAC, &mut out);
+            assert!(!sides.server.wants_reply());
+            assert_eq!(read(|input| sides.client.open(input), out), Err(RecordError::PeerAlert(20)));
+            let mut out = Vec::new();
+            sides.server.close_notify(&mut out);
+            sides.server.fatal_alert(80, &mut out);
+            assert_eq!(sides.server.seal(b"more", 100, &mut out), Err(RecordError::AfterClose));
+            assert!(out.is_empty(), "nothing follows an alert");
+        }
+    }
+
+    #[test]
+    fn an_alert_from_the_peer_ends_opening() {
+        let mut sides = Sides::connected(TLS13);
+        assert_eq!(sides.from_client(ALERT, &[2, 40]), Err(RecordError::PeerAlert(40)));
+        assert_eq!(sides.from_client(APPLICATION_DATA, b"more"), Err(RecordError::PeerAlert(40)));
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_is_taken_back() {
+        let mut sides = Sides::connected(TLS13);
+        let mut out = b"earlier".to_vec();
+        let start = sides.server.begin(&mut out);
+        sides.server.commit(start, &mut out).unwrap();
+        assert_eq!(out, b"earlier", "no plaintext, no record");
+        let start = sides.server.begin(&mut out);
+        out.resize(out.len() + RECORD_PLAINTEXT + 1, 1);
+        assert_eq!(sides.server.commit(start, &mut out), Err(RecordError::BadRecordStart));
+        assert_eq!(out, b"earlier");
+        let start = sides.server.begin(&mut out);
+        out.clear();
+        assert_eq!(sides.server.commit(start, &mut out), Err(RecordError::BadRecordStart));
+        assert_eq!(sides.to_client(b"data").as_deref(), Ok(&b"data"[..]));
+    }
+}

@@ -74,6 +74,14 @@ pub(in crate::tls) struct Connected {
 
 /// Our client and our server, `step` bytes arriving at a time.
 pub(in crate::tls) fn connect(pair: &Pair, step: usize) -> Connected {
+    let (client, server, to_client) = shake_hands(pair, step);
+    let (client, client_facts) = client.finish_own().unwrap();
+    let (server, server_facts) = server.finish_own().unwrap();
+    Connected { client, client_facts, server, server_facts, to_client }
+}
+
+/// Both handshakes when they are done, and what the server sent last (its tickets).
+pub(in crate::tls) fn shake_hands(pair: &Pair, step: usize) -> (ClientHandshake, Handshake, Vec<u8>) {
     let mut client = ClientHandshake::new(pair.client.clone(), name()).unwrap();
     let mut server = Handshake::new(pair.server.clone()).unwrap();
     let (mut to_client, mut to_server) = (Vec::new(), Vec::new());
@@ -100,9 +108,7 @@ pub(in crate::tls) fn connect(pair: &Pair, step: usize) -> Connected {
     assert!(client_done && server_done, "the handshake ends");
     assert!(server_input.is_empty() && to_server.is_empty(), "the client sent nothing more");
     client_input.append(&mut to_client);
-    let (client, client_facts) = client.finish_own().unwrap();
-    let (server, server_facts) = server.finish_own().unwrap();
-    Connected { client, client_facts, server, server_facts, to_client: client_input }
+    (client, server, client_input)
 }
 
 #[test]
@@ -236,6 +242,8 @@ fn finish_before_the_end_is_refused() {
     let pair = pair(SUITES[0]);
     let server = Handshake::new(pair.server.clone()).unwrap();
     assert_eq!(server.finish().err(), Some(SessionError::NotDone));
+    let server = Handshake::new(pair.server.clone()).unwrap();
+    assert_eq!(server.finish_with_rustls().err(), Some(SessionError::NotDone));
     let client = ClientHandshake::new(pair.client, name()).unwrap();
     assert_eq!(client.finish().err(), Some(SessionError::NotDone));
 }
