@@ -30,12 +30,21 @@ pub(in crate::tls) fn pair(names: &[&str]) -> Arc<CertifiedPair> {
     pair_of(&rcgen::PKCS_ECDSA_P256_SHA256, names)
 }
 
-/// A pair with a fresh key of this kind.
+/// A key of this kind: fresh, unless it is RSA, which ring does not generate.
+fn key_of(kind: &'static rcgen::SignatureAlgorithm) -> KeyPair {
+    if kind == &rcgen::PKCS_RSA_SHA256 {
+        let pem = include_str!("../../../tests/data/tls/rsa2048.key");
+        return KeyPair::from_pem_and_sign_algo(pem, kind).unwrap();
+    }
+    KeyPair::generate_for(kind).unwrap()
+}
+
+/// A pair with a key of this kind.
 pub(in crate::tls) fn pair_of(
     kind: &'static rcgen::SignatureAlgorithm,
     names: &[&str],
 ) -> Arc<CertifiedPair> {
-    let (chain, key) = pem(&KeyPair::generate_for(kind).unwrap(), names);
+    let (chain, key) = pem(&key_of(kind), names);
     Arc::new(CertifiedPair::from_pem(chain.as_bytes(), key.as_bytes()).unwrap())
 }
 
