@@ -294,14 +294,14 @@ mod tests {
         }
 
         /// What the server reads in one record of the client's.
-        fn from_client(&mut self, content_type: u8, content: &[u8]) -> Result<Vec<u8>, RecordError> {
+        fn say(&mut self, content_type: u8, content: &[u8]) -> Result<Vec<u8>, RecordError> {
             let mut record = Vec::new();
             self.client.seal_content(content_type, content, &mut record).unwrap();
             read(|input| self.server.open(input), record)
         }
 
         /// What the client reads of `data` from the server.
-        fn to_client(&mut self, data: &[u8]) -> Result<Vec<u8>, RecordError> {
+        fn answer(&mut self, data: &[u8]) -> Result<Vec<u8>, RecordError> {
             let mut out = Vec::new();
             self.server.seal(data, 100, &mut out).unwrap();
             read(|input| self.client.open(input), out)
@@ -367,10 +367,10 @@ mod tests {
     fn a_key_update_in_fragments_is_answered_with_the_next_data() {
         let mut sides = Sides::connected(TLS13);
         for fragment in [&[24, 0][..], &[0], &[1]] {
-            assert_eq!(sides.from_client(HANDSHAKE, fragment), Ok(Vec::new()));
-            assert_eq!(sides.to_client(b"meanwhile").as_deref(), Ok(&b"meanwhile"[..]));
+            assert_eq!(sides.say(HANDSHAKE, fragment), Ok(Vec::new()));
+            assert_eq!(sides.answer(b"meanwhile").as_deref(), Ok(&b"meanwhile"[..]));
         }
-        assert_eq!(sides.from_client(HANDSHAKE, &[1]), Ok(Vec::new()));
+        assert_eq!(sides.say(HANDSHAKE, &[1]), Ok(Vec::new()));
         let (sequence, secrets) = sides.client.schedule.next_tx().unwrap();
         sides.client.tx = crate::tls::keys::TrafficKey::new(sequence, &secrets).unwrap();
         assert!(!sides.server.wants_reply(), "the answer waits for data");
@@ -379,8 +379,8 @@ mod tests {
         let update = 5 + 5 + 1 + TAG;
         assert_eq!(out.len(), update + 4 + sides.server.overhead());
         assert_eq!(read(|input| sides.client.open(input), out).as_deref(), Ok(&b"data"[..]));
-        assert_eq!(sides.from_client(APPLICATION_DATA, b"on").as_deref(), Ok(&b"on"[..]));
-        assert_eq!(sides.to_client(b"and on").as_deref(), Ok(&b"and on"[..]));
+        assert_eq!(sides.say(APPLICATION_DATA, b"on").as_deref(), Ok(&b"on"[..]));
+        assert_eq!(sides.answer(b"and on").as_deref(), Ok(&b"and on"[..]));
     }
 
     #[test]
@@ -388,7 +388,7 @@ mod tests {
         let mut sides = Sides::connected(TLS13);
         let mut fragment = vec![0; RECORD_PLAINTEXT];
         fragment[..4].copy_from_slice(&[24, 0, 0xff, 0xff]);
-        let said = (0..3).map(|_| sides.from_client(HANDSHAKE, &fragment)).find_map(Result::err);
+        let said = (0..3).map(|_| sides.say(HANDSHAKE, &fragment)).find_map(Result::err);
         assert_eq!(said, Some(RecordError::HandshakeTooLong));
     }
 
@@ -399,12 +399,12 @@ mod tests {
         let mut hello = Vec::new();
         let mut handshake = ClientHandshake::new(pair(SUITES[TLS12]).client, name()).unwrap();
         handshake.receive(&mut [], &mut hello).unwrap();
-        assert_eq!(sides.from_client(HANDSHAKE, &hello[RECORD_HEADER..]), Ok(Vec::new()));
+        assert_eq!(sides.say(HANDSHAKE, &hello[RECORD_HEADER..]), Ok(Vec::new()));
         assert!(sides.server.wants_reply());
         // The warning goes before data that is sealed later.
-        assert_eq!(sides.to_client(b"data").as_deref(), Ok(&b"data"[..]));
+        assert_eq!(sides.answer(b"data").as_deref(), Ok(&b"data"[..]));
         assert!(!sides.server.wants_reply());
-        let again = sides.from_client(HANDSHAKE, &hello[RECORD_HEADER..]);
+        let again = sides.say(HANDSHAKE, &hello[RECORD_HEADER..]);
         assert_eq!(again, Err(RecordError::Renegotiation));
     }
 
@@ -415,7 +415,7 @@ mod tests {
             let mut out = Vec::new();
             let start = sides.server.begin(&mut out);
             out.extend_from_slice(b"half an answer");
-            let refused = read(|input| sides.server.open(input), vec![23, 3, 3, 0, 40].repeat(9));
+            let refused = read(|input| sides.server.open(input), [23, 3, 3, 0, 40].repeat(9));
             assert_eq!(refused, Err(RecordError::BadRecordMac));
             sides.server.commit(start, &mut out).unwrap();
             assert!(out.is_empty(), "the answer is taken back");
@@ -434,8 +434,8 @@ mod tests {
     #[test]
     fn an_alert_from_the_peer_ends_opening() {
         let mut sides = Sides::connected(TLS13);
-        assert_eq!(sides.from_client(ALERT, &[2, 40]), Err(RecordError::PeerAlert(40)));
-        assert_eq!(sides.from_client(APPLICATION_DATA, b"more"), Err(RecordError::PeerAlert(40)));
+        assert_eq!(sides.say(ALERT, &[2, 40]), Err(RecordError::PeerAlert(40)));
+        assert_eq!(sides.say(APPLICATION_DATA, b"more"), Err(RecordError::PeerAlert(40)));
     }
 
     #[test]
@@ -452,6 +452,6 @@ mod tests {
         let start = sides.server.begin(&mut out);
         out.clear();
         assert_eq!(sides.server.commit(start, &mut out), Err(RecordError::BadRecordStart));
-        assert_eq!(sides.to_client(b"data").as_deref(), Ok(&b"data"[..]));
+        assert_eq!(sides.answer(b"data").as_deref(), Ok(&b"data"[..]));
     }
 }
