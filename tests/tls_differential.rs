@@ -1,12 +1,18 @@
 //! Our record layer against rustls's own, in both roles: seeded sequences of data, key updates and
-//! closing in both directions, arriving in pieces of random size, must give the same bytes.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panicking")]
+//! closing in both directions, arriving in pieces of random size, must give the same bytes; and a server
+//! over either record layer must read and be read alike by the same rustls client.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail by panicking"
+)]
 
 use std::io::{Read, Write};
 use std::sync::Arc;
 
 use lockring::tls::client::ClientHandshake;
-use lockring::tls::record::{Opened, Records};
+use lockring::tls::record::{Opened, RecordError, Records};
 use lockring::tls::session::{Facts, Handshake};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{
@@ -89,13 +95,18 @@ impl Luck {
 /// Our side's handshake, whichever it is.
 enum Ours {
     Server(Handshake),
+    /// A server whose records rustls carries.
+    Reference(Handshake),
     Client(ClientHandshake),
 }
+
+/// A server over each record layer.
+const SIDES: [fn(Handshake) -> Ours; 2] = [Ours::Server, Ours::Reference];
 
 impl Ours {
     fn receive(&mut self, input: &mut Vec<u8>, out: &mut Vec<u8>) -> bool {
         let step = match self {
-            Self::Server(handshake) => handshake.receive(input, out),
+            Self::Server(handshake) | Self::Reference(handshake) => handshake.receive(input, out),
             Self::Client(handshake) => handshake.receive(input, out),
         }
         .unwrap();
@@ -106,6 +117,7 @@ impl Ours {
     fn finish(self) -> (Records, Facts) {
         match self {
             Self::Server(handshake) => handshake.finish(),
+            Self::Reference(handshake) => handshake.finish_with_rustls(),
             Self::Client(handshake) => handshake.finish(),
         }
         .unwrap()
@@ -185,31 +197,67 @@ fn connect(mut ours: Ours, theirs: &mut Connection, luck: &mut Luck) -> (Records
     (records, input)
 }
 
-/// Both sides say random things; each must read what the other wrote.
-fn converse(mut records: Records, mut theirs: Connection, mut input: Vec<u8>, luck: &mut Luck) {
+/// One thing that happens in a conversation.
+enum Turn {
+    /// We say these bytes, in records of at most this size.
+    We(Vec<u8>, usize),
+    /// rustls says these bytes.
+    They(Vec<u8>),
+    /// rustls takes a new key and asks for one of ours (TLS 1.3).
+    NewKeys,
+    /// We wait for a while.
+    Rest,
+}
+
+/// A conversation to be had.
+fn script(luck: &mut Luck) -> Vec<Turn> {
+    let turn = |luck: &mut Luck| match luck.below(7) {
+        0..=2 => {
+            let bytes = luck.bytes();
+            let largest = if luck.below(2) == 0 { 18_000 } else { 1_400 };
+            Turn::We(bytes, (1 + luck.below(largest)).max(64))
+        }
+        3..=4 => Turn::They(luck.bytes()),
+        5 => Turn::NewKeys,
+        _ => Turn::Rest,
+    };
+    (0..60).map(|_| turn(luck)).collect()
+}
+
+/// What each side read of what the other wrote.
+#[derive(PartialEq)]
+struct Heard {
+    we: Vec<u8>,
+    they: Vec<u8>,
+}
+
+/// Both sides follow the script; each must read what the other wrote.
+fn converse(
+    mut records: Records,
+    mut theirs: Connection,
+    mut input: Vec<u8>,
+    turns: &[Turn],
+    luck: &mut Luck,
+) -> Heard {
     let tls13 = theirs.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
     let (mut we_said, mut they_read) = (Vec::new(), Vec::new());
     let (mut they_said, mut we_read) = (Vec::new(), Vec::new());
     let mut wire = Vec::new();
-    for _ in 0..60 {
-        match luck.below(7) {
-            0..=2 => {
-                let bytes = luck.bytes();
-                let largest = if luck.below(2) == 0 { 18_000 } else { 1_400 };
-                let size = 1 + luck.below(largest);
+    for turn in turns {
+        match turn {
+            Turn::We(bytes, size) => {
                 let mut out = Vec::new();
-                records.seal(&bytes, size.max(64), &mut out).unwrap();
-                we_said.extend_from_slice(&bytes);
+                records.seal(bytes, *size, &mut out).unwrap();
+                we_said.extend_from_slice(bytes);
                 feed(&mut theirs, &out, luck, &mut they_read);
             }
-            3..=4 => {
-                let bytes = luck.bytes();
-                theirs.writer().write_all(&bytes).unwrap();
-                they_said.extend_from_slice(&bytes);
+            Turn::They(bytes) => {
+                theirs.writer().write_all(bytes).unwrap();
+                they_said.extend_from_slice(bytes);
             }
-            5 if tls13 => theirs.refresh_traffic_keys().unwrap(),
-            5 => {}
-            _ => records.rest(),
+            Turn::NewKeys if tls13 => theirs.refresh_traffic_keys().unwrap(),
+            Turn::NewKeys => {}
+            Turn::Rest => records.rest(),
         }
         drain(&mut theirs, &mut wire);
         while !wire.is_empty() {
@@ -228,24 +276,40 @@ fn converse(mut records: Records, mut theirs: Connection, mut input: Vec<u8>, lu
     let mut out = Vec::new();
     records.close_notify(&mut out);
     assert!(feed(&mut theirs, &out, luck, &mut they_read), "rustls sees our close_notify");
+    out.clear();
+    records.close_notify(&mut out);
+    records.fatal_alert(80, &mut out);
+    assert!(out.is_empty(), "nothing follows close_notify");
+    assert_eq!(records.seal(b"more", 100, &mut out), Err(RecordError::AfterClose));
     theirs.send_close_notify();
     drain(&mut theirs, &mut input);
     assert!(open(&mut records, &mut input, &mut we_read), "we see rustls's close_notify");
     assert!(we_said == they_read, "rustls reads what we sealed");
     assert!(they_said == we_read, "we read what rustls sealed");
+    Heard { we: we_read, they: they_read }
+}
+
+/// A connected rustls client for one of our servers.
+fn client(config: &Arc<ClientConfig>) -> Connection {
+    let name = ServerName::try_from("app.example.com").unwrap();
+    ClientConnection::new(config.clone(), name).unwrap().into()
 }
 
 #[test]
-fn our_server_and_the_rustls_client_say_the_same() {
+fn both_record_layers_and_the_rustls_client_say_the_same() {
     for suite in SUITES {
-        let (server, client) = configurations(suite);
+        let (server, config) = configurations(suite);
         for seed in 1..=8 {
-            let mut luck = Luck(seed);
-            let name = ServerName::try_from("app.example.com").unwrap();
-            let mut theirs = ClientConnection::new(client.clone(), name).unwrap().into();
-            let ours = Ours::Server(Handshake::new(server.clone()).unwrap());
-            let (records, input) = connect(ours, &mut theirs, &mut luck);
-            converse(records, theirs, input, &mut luck);
+            let turns = script(&mut Luck(seed));
+            let heard = SIDES.map(|side| {
+                let mut luck = Luck(seed << 16);
+                let mut theirs = client(&config);
+                let ours = side(Handshake::new(server.clone()).unwrap());
+                let (records, input) = connect(ours, &mut theirs, &mut luck);
+                converse(records, theirs, input, &turns, &mut luck)
+            });
+            let [own, reference] = heard;
+            assert!(own == reference, "{suite:?}, seed {seed}");
         }
     }
 }
@@ -256,27 +320,98 @@ fn our_client_and_the_rustls_server_say_the_same() {
         let (server, client) = configurations(suite);
         for seed in 1..=8 {
             let mut luck = Luck(seed << 8);
+            let turns = script(&mut luck);
             let name = ServerName::try_from("app.example.com").unwrap();
             let mut theirs = ServerConnection::new(server.clone()).unwrap().into();
             let ours = Ours::Client(ClientHandshake::new(client.clone(), name).unwrap());
             let (records, input) = connect(ours, &mut theirs, &mut luck);
-            converse(records, theirs, input, &mut luck);
+            converse(records, theirs, input, &turns, &mut luck);
+        }
+    }
+}
+
+/// What our server reads of two client records, and why it refuses the second one, in which the byte at
+/// `place` is changed by `mask`. The client must be told of a refusal.
+fn damaged(ours: Ours, mut theirs: Connection, (place, mask): (usize, u8)) -> (Vec<u8>, Option<RecordError>) {
+    let (mut records, mut input) = connect(ours, &mut theirs, &mut Luck(3));
+    theirs.writer().write_all(b"one").unwrap();
+    drain(&mut theirs, &mut input);
+    let second = input.len();
+    theirs.writer().write_all(b"two").unwrap();
+    drain(&mut theirs, &mut input);
+    input[second + place] ^= mask;
+    let (mut plain, mut at) = (Vec::new(), 0);
+    let error = loop {
+        match records.open(&mut input[at..]) {
+            Ok(Opened::Data { plaintext, used }) => {
+                plain.extend_from_slice(&input[at + plaintext.start..at + plaintext.end]);
+                at += used;
+            }
+            Ok(_) => return (plain, None),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(records.open(&mut []), Err(error), "a refusal is final");
+    let mut out = Vec::new();
+    records.fatal_alert(error.alert().unwrap(), &mut out);
+    theirs.read_tls(&mut &out[..]).unwrap();
+    let told = theirs.process_new_packets();
+    assert!(matches!(told, Err(rustls::Error::AlertReceived(_))), "the client is told: {told:?}");
+    (plain, Some(error))
+}
+
+/// What is damaged, why ours refuses the record, and why rustls does; `None`: it is read, or waited for.
+type Damage = ((usize, u8), Option<RecordError>, Option<RecordError>);
+
+/// rustls authenticates the header that should have come instead of the one that came (RFC 8446 §5.2),
+/// and takes a length that only TLS 1.2 allows.
+const DAMAGES_TLS13: [Damage; 8] = [
+    ((0, 0x40), Some(RecordError::UnexpectedContentType), Some(RecordError::UnexpectedContentType)),
+    ((0, 0x01), Some(RecordError::Unprotected), None),
+    ((0, 0x02), Some(RecordError::Unprotected), None),
+    ((1, 0x40), Some(RecordError::BadRecordMac), Some(RecordError::WrongVersion)),
+    ((2, 0x01), Some(RecordError::BadRecordMac), None),
+    ((3, 0x80), Some(RecordError::CiphertextTooLong), Some(RecordError::CiphertextTooLong)),
+    ((3, 0x42), Some(RecordError::CiphertextTooLong), None),
+    ((5, 0x01), Some(RecordError::BadRecordMac), Some(RecordError::BadRecordMac)),
+];
+
+const DAMAGES_TLS12: [Damage; 7] = [
+    ((0, 0x40), Some(RecordError::UnexpectedContentType), Some(RecordError::UnexpectedContentType)),
+    ((0, 0x01), Some(RecordError::BadRecordMac), Some(RecordError::BadRecordMac)),
+    ((1, 0x40), Some(RecordError::WrongVersion), Some(RecordError::WrongVersion)),
+    ((2, 0x01), Some(RecordError::WrongVersion), Some(RecordError::BadRecordMac)),
+    ((3, 0x80), Some(RecordError::CiphertextTooLong), Some(RecordError::CiphertextTooLong)),
+    ((3, 0x42), None, None),
+    ((5, 0x01), Some(RecordError::BadRecordMac), Some(RecordError::BadRecordMac)),
+];
+
+#[test]
+fn both_record_layers_refuse_a_damaged_record_but_for_known_cases() {
+    for suite in SUITES {
+        let (server, config) = configurations(suite);
+        let tls13 = suite.as_str().unwrap().starts_with("TLS13");
+        let damages: &[Damage] = if tls13 { &DAMAGES_TLS13 } else { &DAMAGES_TLS12 };
+        for &(damage, own, reference) in damages {
+            let heard = SIDES
+                .map(|side| damaged(side(Handshake::new(server.clone()).unwrap()), client(&config), damage));
+            assert_eq!(heard[0], (b"one".to_vec(), own), "{suite:?}, {damage:?}");
+            assert_eq!(heard[1].1, reference, "{suite:?}, {damage:?}");
+            assert!(heard[1].0.starts_with(b"one"), "{suite:?}, {damage:?}");
         }
     }
 }
 
 #[test]
 fn a_flight_of_rustls_reads_the_same_at_every_split() {
-    for suite in SUITES {
-        let (server, client) = configurations(suite);
+    for (suite, side) in SUITES.into_iter().flat_map(|suite| SIDES.map(|side| (suite, side))) {
+        let (server, config) = configurations(suite);
         let mut length = 1;
         let mut cut = 0;
         while cut < length {
-            let mut luck = Luck(7);
-            let name = ServerName::try_from("app.example.com").unwrap();
-            let mut theirs = ClientConnection::new(client.clone(), name).unwrap().into();
-            let ours = Ours::Server(Handshake::new(server.clone()).unwrap());
-            let (mut records, mut input) = connect(ours, &mut theirs, &mut luck);
+            let mut theirs = client(&config);
+            let ours = side(Handshake::new(server.clone()).unwrap());
+            let (mut records, mut input) = connect(ours, &mut theirs, &mut Luck(7));
             theirs.writer().write_all(b"one").unwrap();
             if theirs.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3) {
                 theirs.refresh_traffic_keys().unwrap();

@@ -14,6 +14,8 @@ pub struct Model {
     pub email: Option<String>,
     /// Listeners and process-wide choices.
     pub server: Server,
+    /// TLS of all sites.
+    pub tls: Tls,
     /// Bounds on what peers may send.
     pub limits: Limits,
     /// How long each phase may make no progress.
@@ -91,6 +93,23 @@ impl Network {
             _ => false,
         }
     }
+}
+
+/// `[tls]`.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// What carries the records of client connections after the handshake.
+    pub records: RecordLayer,
+}
+
+/// A record layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RecordLayer {
+    /// Ours: in place, small at rest.
+    #[default]
+    Own,
+    /// That of rustls, with its copies and its memory: the reference for ours.
+    Rustls,
 }
 
 /// `[limits]`; each default is explained in [`crate::limits`].

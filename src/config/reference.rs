@@ -129,6 +129,14 @@ pub static OPTIONS: &[Reference] = &[
     ),
     option("server.forwarded", Kind::Flag, "false", "true", "send `Forwarded` beside `X-Forwarded-*`"),
     option("server.underscores", Kind::Flag, "false", "true", "pass on fields with `_` in their names"),
+    option("tls", Kind::Table, "", "", "TLS of all sites"),
+    option(
+        "tls.records",
+        Kind::Text,
+        "\"own\"",
+        "\"rustls\"",
+        "what carries clients' records: `own`, or `rustls`, slower, to compare with",
+    ),
     option("limits", Kind::Table, "", "", "bounds on what peers may send"),
     option(
         "limits.connections",

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::diagnostic::{Code, Findings, Spot};
-use super::model::{AccessLog, Limits, Log, Model, Server, Timeouts, Workers};
+use super::model::{AccessLog, Limits, Log, Model, RecordLayer, Server, Timeouts, Tls, Workers};
 use super::nearest::nearest;
 use super::raw::{Entry, Node, Raw};
 use super::reference::{self, Kind};
@@ -23,12 +23,13 @@ pub(super) fn resolve(
     let mut reader = Reader { roots, sources, findings };
     let mut places = Places::default();
     let server = server(&mut reader, files, &mut places);
+    let tls = tls(&mut reader);
     let limits = bounds(&mut reader);
     let timeouts = timeouts(&mut reader);
     let log = log(&mut reader);
     let email = email(&mut reader);
     let sites = site::sites(&mut reader, &mut places);
-    (Model { email, server, limits, timeouts, log, sites }, places)
+    (Model { email, server, tls, limits, timeouts, log, sites }, places)
 }
 
 /// Reads options by their full names over all files.
@@ -328,6 +329,22 @@ pub fn default_state(files: &dyn Files) -> PathBuf {
         Some(home) => home.join(".local/state/lockring"),
         None => PathBuf::from("/var/lib/lockring"),
     }
+}
+
+fn tls(reader: &mut Reader<'_>) -> Tls {
+    let records = match reader.text("tls.records") {
+        None | Some(("own", _)) => RecordLayer::Own,
+        Some(("rustls", _)) => RecordLayer::Rustls,
+        Some((text, spot)) => {
+            let remedy = match nearest(text, ["own", "rustls"].into_iter()) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => "write \"own\" or \"rustls\"".to_owned(),
+            };
+            reader.findings.note(Code::BadChoice, spot, format!("there is no record layer `{text}`"), remedy);
+            RecordLayer::Own
+        }
+    };
+    Tls { records }
 }
 
 fn bounds(reader: &mut Reader<'_>) -> Limits {

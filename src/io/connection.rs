@@ -19,6 +19,7 @@ use super::serve_http1::Serving;
 use super::stream::{ReadEnd, Stream};
 use super::sys::Socket;
 use super::worker::{Current, Protocol, Worker};
+use crate::config::model::RecordLayer;
 use crate::http::method::Method;
 use crate::limits;
 use crate::proxy::outcome::ConnectionFacts;
@@ -359,7 +360,11 @@ impl Connection {
         else {
             return Step::Wait;
         };
-        match handshake.finish() {
+        let finished = match self.side.setup.model.tls.records {
+            RecordLayer::Own => handshake.finish(),
+            RecordLayer::Rustls => handshake.finish_with_rustls(),
+        };
+        match finished {
             Ok((records, facts)) => {
                 self.side.facts.tls = Some(if facts.tls13 { "TLSv1.3" } else { "TLSv1.2" });
                 self.side.facts.resumed = facts.resumed;

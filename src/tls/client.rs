@@ -6,7 +6,7 @@ use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::record::{Records, Schedule};
+use super::record::{OwnRecords, Records, Schedule};
 use super::session::{Facts, Feed, HandshakeStep, SessionError};
 
 /// Sessions remembered for resumption by one configuration: a few per upstream name.
@@ -74,10 +74,14 @@ impl ClientHandshake {
     /// # Errors
     /// [`SessionError::NotDone`] before `receive` said so, [`SessionError::Records`].
     pub fn finish(self) -> Result<(Records, Facts), SessionError> {
+        self.finish_own().map(|(records, facts)| (records.into(), facts))
+    }
+
+    pub(super) fn finish_own(self) -> Result<(OwnRecords, Facts), SessionError> {
         let facts = Facts::of(&self.connection);
         let (secrets, kernel) =
             self.connection.dangerous_into_kernel_connection().map_err(|_| SessionError::NotDone)?;
         let schedule = if facts.tls13 { Schedule::Client(Box::new(kernel)) } else { Schedule::Tls12 };
-        Ok((Records::new(&secrets, schedule).map_err(SessionError::Records)?, facts))
+        Ok((OwnRecords::new(&secrets, schedule).map_err(SessionError::Records)?, facts))
     }
 }

@@ -20,15 +20,19 @@ use super::keys::{Cipher, EXPLICIT_NONCE, TAG, TrafficKey};
 use crate::limits::{RECORD_EXPANSION, RECORD_EXPANSION_TLS12, RECORD_HEADER, RECORD_PLAINTEXT};
 
 mod control;
+mod engine;
 mod error;
 #[cfg(any(test, fuzzing))]
 mod fuzz;
+mod oracle;
 #[cfg(test)]
 mod tests;
 
+pub use engine::Records;
 pub use error::{RecordError, alert};
 #[cfg(any(test, fuzzing))]
 pub use fuzz::fuzz;
+pub(super) use oracle::RustlsRecords;
 
 /// Content types (RFC 8446 §5.1).
 const CHANGE_CIPHER_SPEC: u8 = 20;
@@ -81,8 +85,8 @@ impl Schedule {
     }
 }
 
-/// Both directions of one connection after its handshake. Owns no buffer.
-pub struct Records {
+/// Both directions of one connection after its handshake, sealed and opened by us. Owns no buffer.
+pub(super) struct OwnRecords {
     tx: TrafficKey,
     rx: TrafficKey,
     schedule: Schedule,
@@ -137,7 +141,7 @@ pub struct RecordStart {
     at: usize,
 }
 
-impl Records {
+impl OwnRecords {
     /// Takes over from rustls.
     ///
     /// # Errors
@@ -157,11 +161,8 @@ impl Records {
         })
     }
 
-    /// Opens the record at the front of `input`, in place. Call again with the input after `used`.
-    ///
-    /// # Errors
-    /// A [`RecordError`]; it is final, every later call gives the same.
-    pub fn open(&mut self, input: &mut [u8]) -> Result<Opened, RecordError> {
+    /// See [`Records::open`].
+    pub(super) fn open(&mut self, input: &mut [u8]) -> Result<Opened, RecordError> {
         if let Some(error) = self.refused {
             return Err(error);
         }
@@ -280,13 +281,13 @@ impl Records {
         Ok(Opened::Data { plaintext, used })
     }
 
-    /// Appends `plain` to `out`, sealed as records of at most `record_size` bytes of plaintext (at least
-    /// 1, at most 2^14). Empty `plain` makes no record.
-    ///
-    /// # Errors
-    /// [`RecordError::AfterClose`], [`RecordError::KeyExhausted`] or [`RecordError::KeySchedule`]; `out`
-    /// ends after the last whole record then.
-    pub fn seal(&mut self, plain: &[u8], record_size: usize, out: &mut Vec<u8>) -> Result<(), RecordError> {
+    /// See [`Records::seal`].
+    pub(super) fn seal(
+        &mut self,
+        plain: &[u8],
+        record_size: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), RecordError> {
         let size = record_size.clamp(1, RECORD_PLAINTEXT);
         out.reserve(plain.len() + plain.len().div_ceil(size) * self.overhead());
         for piece in plain.chunks(size) {
@@ -297,9 +298,8 @@ impl Records {
         Ok(())
     }
 
-    /// Leaves room for a record's header at the end of `out`. The caller appends up to 2^14 bytes of
-    /// plaintext and gives the start to [`Records::commit`].
-    pub fn begin(&self, out: &mut Vec<u8>) -> RecordStart {
+    /// See [`Records::begin`].
+    pub(super) fn begin(&self, out: &mut Vec<u8>) -> RecordStart {
         let at = out.len();
         out.extend_from_slice(&[0; RECORD_HEADER]);
         if self.explicit_nonce_len() != 0 {
@@ -308,13 +308,8 @@ impl Records {
         RecordStart { at }
     }
 
-    /// Seals what was appended to `out` since `start`, in place. A KeyUpdate that is due goes before it
-    /// (RFC 8446 §4.6.3). A record without plaintext is taken back.
-    ///
-    /// # Errors
-    /// As [`Records::seal`], and [`RecordError::BadRecordStart`] for a start that is not of this buffer
-    /// or more than 2^14 bytes; the record is taken back then.
-    pub fn commit(&mut self, start: RecordStart, out: &mut Vec<u8>) -> Result<(), RecordError> {
+    /// See [`Records::commit`].
+    pub(super) fn commit(&mut self, start: RecordStart, out: &mut Vec<u8>) -> Result<(), RecordError> {
         let at = start.at;
         let sealed = self.commit_at(at, out);
         if sealed.is_err() {
@@ -390,16 +385,14 @@ impl Records {
         Ok(())
     }
 
-    /// Gives back the memory that only work needs (about 1.2 KiB); the next record takes it again.
-    /// For a connection that waits for its next request.
-    pub fn rest(&mut self) {
+    /// See [`Records::rest`].
+    pub(super) fn rest(&mut self) {
         self.tx.rest();
         self.rx.rest();
     }
 
-    /// Bytes that a record adds to its plaintext.
-    #[must_use]
-    pub fn overhead(&self) -> usize {
+    /// See [`Records::overhead`].
+    pub(super) fn overhead(&self) -> usize {
         RECORD_HEADER + self.explicit_nonce_len() + usize::from(self.schedule.is_tls13()) + TAG
     }
 }

@@ -12,7 +12,7 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
 use rustls::{CommonState, HandshakeKind, ProtocolVersion, ServerConfig};
 
-use super::record::{RecordError, Records, Schedule, alert};
+use super::record::{OwnRecords, RecordError, Records, RustlsRecords, Schedule, alert};
 use crate::limits::RECORD_HEADER;
 
 /// Why a handshake ended without a session.
@@ -163,11 +163,28 @@ impl Handshake {
     /// # Errors
     /// [`SessionError::NotDone`] before `receive` said so, [`SessionError::Records`].
     pub fn finish(self) -> Result<(Records, Facts), SessionError> {
+        self.finish_own().map(|(records, facts)| (records.into(), facts))
+    }
+
+    /// As [`Handshake::finish`], but rustls keeps the keys and carries the records itself: the reference
+    /// against which our own record layer is measured.
+    ///
+    /// # Errors
+    /// [`SessionError::NotDone`] before `receive` said so.
+    pub fn finish_with_rustls(self) -> Result<(Records, Facts), SessionError> {
+        if !self.feed.done || self.feed.refused.is_some() {
+            return Err(SessionError::NotDone);
+        }
+        let facts = Facts::of(&self.connection);
+        Ok((Box::new(RustlsRecords::new(self.connection)).into(), facts))
+    }
+
+    pub(super) fn finish_own(self) -> Result<(OwnRecords, Facts), SessionError> {
         let facts = Facts::of(&self.connection);
         let (secrets, kernel) =
             self.connection.dangerous_into_kernel_connection().map_err(|_| SessionError::NotDone)?;
         let schedule = if facts.tls13 { Schedule::Server(Box::new(kernel)) } else { Schedule::Tls12 };
-        Ok((Records::new(&secrets, schedule).map_err(SessionError::Records)?, facts))
+        Ok((OwnRecords::new(&secrets, schedule).map_err(SessionError::Records)?, facts))
     }
 }
 
@@ -330,7 +347,7 @@ fn answer<Data>(
 
 /// Appends every record that rustls still holds: tickets after the end, the alert after a refusal.
 /// Shows no input, since after a refusal rustls holds places in it that are not to be read again.
-fn flush<E: Engine>(engine: &mut E, out: &mut Vec<u8>) {
+pub(super) fn flush<E: Engine>(engine: &mut E, out: &mut Vec<u8>) {
     while engine.common().wants_write() {
         let Ok(ConnectionState::EncodeTlsData(mut data)) = engine.process(&mut []).state else {
             return;
@@ -356,7 +373,10 @@ fn plain_alert(error: &SessionError, out: &mut Vec<u8>) {
 }
 
 /// Appends one record of rustls to `out`.
-fn encode<Data>(data: &mut EncodeTlsData<'_, Data>, out: &mut Vec<u8>) -> Result<(), SessionError> {
+pub(super) fn encode<Data>(
+    data: &mut EncodeTlsData<'_, Data>,
+    out: &mut Vec<u8>,
+) -> Result<(), SessionError> {
     let start = out.len();
     let Err(EncodeError::InsufficientSize(size)) = data.encode(&mut []) else {
         return Ok(());

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use lockring::config::model::{
-    HostPattern, Limits, Log, Model, PathPattern, Route, Server, Site, SiteTls, Timeouts, Upstream, Workers,
+    HostPattern, Limits, Log, Model, PathPattern, Route, Server, Site, SiteTls, Timeouts, Tls, Upstream,
+    Workers,
 };
 use lockring::proxy::outcome::ConnectionFacts;
 use lockring::proxy::route::Table;
@@ -60,6 +61,7 @@ fn model(luck: &mut Luck, calm: bool) -> Model {
         limits: Limits { body, ..Limits::default() },
         timeouts: Timeouts::default(),
         log: Log::default(),
+        tls: Tls::default(),
         sites: vec![site.into()],
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::config::model::{
-    HostPattern, Limits, Log, Model, PathPattern, Route, Server, Site, SiteTls, Timeouts, Upstream, Workers,
+    HostPattern, Limits, Log, Model, PathPattern, Route, Server, Site, SiteTls, Timeouts, Tls, Upstream,
+    Workers,
 };
 
 /// A model of `(host, path, 127.0.0.1:port | demo)` lines; lines with the same host are one site.
@@ -55,6 +56,7 @@ pub(crate) fn model(lines: &[(&str, &str, &str)]) -> Model {
         limits: Limits::default(),
         timeouts: Timeouts::default(),
         log: Log::default(),
+        tls: Tls::default(),
         sites: sites.into_iter().map(Arc::new).collect(),
     }
 }

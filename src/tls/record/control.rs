@@ -1,6 +1,6 @@
 //! The records that are for the record layer itself: alerts, KeyUpdates and session tickets.
 
-use super::{ALERT, HANDSHAKE, RecordError, Records, Schedule, alert};
+use super::{ALERT, HANDSHAKE, OwnRecords, RecordError, Schedule, alert};
 use crate::limits::{EMPTY_RECORDS, KEY_UPDATES_WITHOUT_DATA, POST_HANDSHAKE_BYTES};
 use crate::tls::keys::TrafficKey;
 use crate::wire::cursor::Cursor;
@@ -20,31 +20,28 @@ const UPDATE_REQUESTED: u8 = 1;
 /// Bytes of a handshake message before its body.
 const MESSAGE_HEADER: usize = 4;
 
-impl Records {
-    /// Whether an answer waits that [`Records::take_replies`] would give. Sealing data sends it too, so
-    /// only a side with nothing to say needs to ask.
-    #[must_use]
-    pub fn wants_reply(&self) -> bool {
+impl OwnRecords {
+    /// See [`Records::wants_reply`](super::Records::wants_reply).
+    pub(in crate::tls) fn wants_reply(&self) -> bool {
         self.reply_due && !self.sent_close
     }
 
-    /// Appends the KeyUpdate that the peer asked for, however often it asked, to `out` and seals with
-    /// the next key from then on. Nothing if none is due or the schedule fails (sealing data tells).
-    pub fn take_replies(&mut self, out: &mut Vec<u8>) {
+    /// See [`Records::take_replies`](super::Records::take_replies).
+    pub(in crate::tls) fn take_replies(&mut self, out: &mut Vec<u8>) {
         if self.wants_reply() {
             // A failure leaves the reply due, so the next sealing reports it.
             let _told_by_seal = self.key_update(out);
         }
     }
 
-    /// Appends close_notify (RFC 8446 §6.1); nothing if this side has closed already.
-    pub fn close_notify(&mut self, out: &mut Vec<u8>) {
+    /// See [`Records::close_notify`](super::Records::close_notify).
+    pub(in crate::tls) fn close_notify(&mut self, out: &mut Vec<u8>) {
         self.send_alert(WARNING, alert::CLOSE_NOTIFY, out);
     }
 
-    /// Appends the alert that ends the connection (RFC 8446 §6.2); nothing if this side has closed
-    /// already. no_renegotiation has the level warning, as RFC 5246 §7.2.2 asks.
-    pub fn fatal_alert(&mut self, description: u8, out: &mut Vec<u8>) {
+    /// See [`Records::fatal_alert`](super::Records::fatal_alert). no_renegotiation has the level warning,
+    /// as RFC 5246 §7.2.2 asks.
+    pub(in crate::tls) fn fatal_alert(&mut self, description: u8, out: &mut Vec<u8>) {
         let level = if description == alert::NO_RENEGOTIATION { WARNING } else { FATAL };
         self.send_alert(level, description, out);
     }

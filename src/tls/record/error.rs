@@ -56,6 +56,8 @@ pub enum RecordError {
     BadRecordStart,
     /// The key schedule or the provider refused; a defect.
     KeySchedule,
+    /// rustls, carrying the records itself, refused for a reason that has no name here.
+    RefusedByRustls,
 }
 
 impl RecordError {
@@ -75,7 +77,8 @@ impl RecordError {
             | Self::InterleavedHandshake
             | Self::KeyUpdateNotLast
             | Self::KeyUpdateFlood
-            | Self::EmptyRecordFlood => alert::UNEXPECTED_MESSAGE,
+            | Self::EmptyRecordFlood
+            | Self::RefusedByRustls => alert::UNEXPECTED_MESSAGE,
             Self::HandshakeTooLong | Self::BadKeyUpdateLength | Self::BadTicket | Self::BadAlert => {
                 alert::DECODE_ERROR
             }
@@ -117,6 +120,7 @@ impl RecordError {
             Self::AfterClose => "record_after_close",
             Self::BadRecordStart => "record_bad_start",
             Self::KeySchedule => "record_key_schedule",
+            Self::RefusedByRustls => "record_refused_by_rustls",
         }
     }
 }

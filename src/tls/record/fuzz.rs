@@ -4,7 +4,7 @@
 use rustls::ConnectionTrafficSecrets;
 use rustls::crypto::cipher::{AeadKey, Iv};
 
-use super::{APPLICATION_DATA, ExtractedSecrets, Opened, Records, Schedule};
+use super::{APPLICATION_DATA, ExtractedSecrets, Opened, OwnRecords, Schedule};
 
 /// Key updates that both ends can make alike: the key is the number of the update.
 #[derive(Default)]
@@ -37,10 +37,10 @@ fn secrets(generation: u8, chacha: bool) -> ConnectionTrafficSecrets {
 }
 
 /// One end; all four directions have the same first key, so each end opens what the other seals.
-fn end(tls13: bool, chacha: bool) -> Option<Records> {
+fn end(tls13: bool, chacha: bool) -> Option<OwnRecords> {
     let secrets = ExtractedSecrets { tx: (0, secrets(0, chacha)), rx: (0, secrets(0, chacha)) };
     let schedule = if tls13 { Schedule::Fuzz(Updates::default()) } else { Schedule::Tls12 };
-    Records::new(&secrets, schedule).ok()
+    OwnRecords::new(&secrets, schedule).ok()
 }
 
 /// Runs the script `data`: a version and suite byte, then steps of a kind, a length and as many bytes.
@@ -94,7 +94,7 @@ pub fn fuzz(data: &[u8]) {
 }
 
 /// Opens until a record is missing, refused or the last.
-fn open_all(opening: &mut Records, mut input: &mut [u8]) -> Vec<u8> {
+fn open_all(opening: &mut OwnRecords, mut input: &mut [u8]) -> Vec<u8> {
     let mut plain = Vec::new();
     loop {
         let used = match opening.open(input) {

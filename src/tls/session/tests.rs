@@ -8,7 +8,7 @@ use rustls::{CipherSuite, ClientConfig, RootCertStore, SupportedProtocolVersion,
 
 use super::{Alpn, Facts, Handshake, SessionError};
 use crate::tls::client::{ClientHandshake, client_config};
-use crate::tls::record::Records;
+use crate::tls::record::OwnRecords;
 
 /// A server and a client configuration that trust each other, with one suite.
 pub(in crate::tls) struct Pair {
@@ -65,15 +65,23 @@ pub(in crate::tls) fn name() -> ServerName<'static> {
 
 /// Both sides after a handshake, and what the server sent last (its tickets).
 pub(in crate::tls) struct Connected {
-    pub(in crate::tls) client: Records,
+    pub(in crate::tls) client: OwnRecords,
     pub(in crate::tls) client_facts: Facts,
-    pub(in crate::tls) server: Records,
+    pub(in crate::tls) server: OwnRecords,
     pub(in crate::tls) server_facts: Facts,
     pub(in crate::tls) to_client: Vec<u8>,
 }
 
 /// Our client and our server, `step` bytes arriving at a time.
 pub(in crate::tls) fn connect(pair: &Pair, step: usize) -> Connected {
+    let (client, server, to_client) = shake_hands(pair, step);
+    let (client, client_facts) = client.finish_own().unwrap();
+    let (server, server_facts) = server.finish_own().unwrap();
+    Connected { client, client_facts, server, server_facts, to_client }
+}
+
+/// Both handshakes when they are done, and what the server sent last (its tickets).
+pub(in crate::tls) fn shake_hands(pair: &Pair, step: usize) -> (ClientHandshake, Handshake, Vec<u8>) {
     let mut client = ClientHandshake::new(pair.client.clone(), name()).unwrap();
     let mut server = Handshake::new(pair.server.clone()).unwrap();
     let (mut to_client, mut to_server) = (Vec::new(), Vec::new());
@@ -100,9 +108,7 @@ pub(in crate::tls) fn connect(pair: &Pair, step: usize) -> Connected {
     assert!(client_done && server_done, "the handshake ends");
     assert!(server_input.is_empty() && to_server.is_empty(), "the client sent nothing more");
     client_input.append(&mut to_client);
-    let (client, client_facts) = client.finish().unwrap();
-    let (server, server_facts) = server.finish().unwrap();
-    Connected { client, client_facts, server, server_facts, to_client: client_input }
+    (client, server, client_input)
 }
 
 #[test]
@@ -143,7 +149,7 @@ fn the_first_request_in_the_read_of_the_finished_is_left_for_the_records() {
             steps += 1;
             assert!(steps < 10);
         }
-        let (mut client, facts) = client.finish().unwrap();
+        let (mut client, facts) = client.finish_own().unwrap();
         client.seal(b"GET / HTTP/1.1\r\n\r\n", 16_384, &mut to_server).unwrap();
         // In a full TLS 1.2 handshake the server speaks last, so the request comes alone.
         if facts.tls13 {
@@ -153,7 +159,7 @@ fn the_first_request_in_the_read_of_the_finished_is_left_for_the_records() {
             let again = server.receive(&mut to_server, &mut to_client).unwrap();
             assert_eq!((again.used, again.done), (0, true));
         }
-        let (mut server, _) = server.finish().unwrap();
+        let (mut server, _) = server.finish_own().unwrap();
         let opened = server.open(&mut to_server).unwrap();
         let crate::tls::record::Opened::Data { plaintext, used } = opened else { panic!("{opened:?}") };
         assert_eq!(&to_server[plaintext], b"GET / HTTP/1.1\r\n\r\n");
@@ -236,6 +242,8 @@ fn finish_before_the_end_is_refused() {
     let pair = pair(SUITES[0]);
     let server = Handshake::new(pair.server.clone()).unwrap();
     assert_eq!(server.finish().err(), Some(SessionError::NotDone));
+    let server = Handshake::new(pair.server.clone()).unwrap();
+    assert_eq!(server.finish_with_rustls().err(), Some(SessionError::NotDone));
     let client = ClientHandshake::new(pair.client, name()).unwrap();
     assert_eq!(client.finish().err(), Some(SessionError::NotDone));
 }

@@ -137,10 +137,11 @@ impl Setup {
         let state = self.state.unwrap_or_else(|| scratch.path().join("state"));
         let text = format!(
             "[server]\nhttps = [\"127.0.0.1:0\"]\nhttp = [\"127.0.0.1:0\"]\nworkers = {}\nstate = \"{}\"\n{}\n\
-             [timeouts]\n{}\n[limits]\n{}\n[sites]\n{}\n{}",
+             {}[timeouts]\n{}\n[limits]\n{}\n[sites]\n{}\n{}",
             self.workers,
             state.display(),
             self.server,
+            record_layer(),
             self.timeouts,
             self.limits,
             self.sites,
@@ -152,6 +153,13 @@ impl Setup {
         command.args(["run", "-c", &config]).envs(self.environment);
         Lockring::spawn(command, scratch, state)
     }
+}
+
+/// The table that chooses the record layer named by `LOCKRING_IT_RECORDS`, for running the same tests over
+/// the other one.
+fn record_layer() -> String {
+    let named = std::env::var("LOCKRING_IT_RECORDS");
+    named.map(|name| format!("[tls]\nrecords = \"{name}\"\n")).unwrap_or_default()
 }
 
 /// The binary under test: the one just built, or the one that `LOCKRING_BINARY` names.
