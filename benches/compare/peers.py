@@ -360,12 +360,14 @@ def all_proxies(binary):
     made = [
         Lockring("lockring", 18_440, binary),
         Nginx("nginx", 18_441, "proxy_buffer_size 4k; proxy_buffers 8 16k; ssl_buffer_size 4k;"),
-        Nginx("nginx-buffered", 18_442, "proxy_buffer_size 16k; proxy_buffers 8 256k; proxy_busy_buffers_size 512k; "
-              "ssl_buffer_size 16k; client_body_buffer_size 256k;"),
+        Nginx("nginx-buffered", 18_442, "proxy_buffer_size 16k; proxy_buffers 8 32k; proxy_busy_buffers_size 64k; "
+              "ssl_buffer_size 16k; client_body_buffer_size 128k;"),
         Nginx("nginx-unbuffered", 18_443, "proxy_buffering off; proxy_buffer_size 256k; proxy_buffers 4 256k; ssl_buffer_size 16k; "
-              "client_body_buffer_size 64k;"),
+              "client_body_buffer_size 256k;"),
         Haproxy("haproxy", 18_444, 16_384),
         Haproxy("haproxy-64k", 18_445, 65_536),
-        Caddy("caddy", 18_446),
+        # Larger than its manual advises, but what our own buffers for long bodies are.
+        Haproxy("haproxy-256k", 18_446, 262_144),
+        Caddy("caddy", 18_447),
     ]
     return {proxy.name: proxy for proxy in made}

@@ -13,7 +13,7 @@ import time
 from peers import BASE, CERTIFICATES, Trouble, home, limit, memory, sh, tree
 
 SMALL = ["lockring", "nginx", "haproxy", "caddy"]
-BULK = ["lockring", "nginx-buffered", "nginx-unbuffered", "haproxy", "haproxy-64k", "caddy"]
+BULK = ["lockring", "nginx-buffered", "nginx-unbuffered", "haproxy", "haproxy-64k", "haproxy-256k", "caddy"]
 ON_LOAD_CORE = ["taskset", "-c", "1"]
 TICK = os.sysconf("SC_CLK_TCK")
 
