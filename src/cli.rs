@@ -25,6 +25,18 @@ pub enum Command {
         /// How to say it.
         format: Format,
     },
+    /// `lockring doctor`: say what this machine lacks.
+    Doctor {
+        /// The file whose needs count; none: the usual one, or the defaults.
+        config: Option<PathBuf>,
+        /// How to say it.
+        format: Format,
+    },
+    /// `lockring tune`: print a script that mends it.
+    Tune {
+        /// The file whose needs count; none: the usual one, or the defaults.
+        config: Option<PathBuf>,
+    },
     /// `lockring trust`: make this machine trust the local CA.
     Trust {
         /// The state directory that holds the CA; none: the default one.
@@ -108,6 +120,25 @@ enum Subcommands {
         #[arg(long, value_enum, default_value = "text")]
         format: FormatWord,
     },
+    /// Say what this machine and its kernel lack for serving fast, and what mends it; exit code 3 if something
+    /// is missing
+    Doctor {
+        /// The configuration file whose needs count; without one lockring.toml if it is here, or the defaults
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Form of the answer: text for people, json for programs
+        #[arg(long, value_enum, default_value = "text")]
+        format: FormatWord,
+    },
+    /// Print a shell script that mends what the doctor finds; changes nothing
+    Tune {
+        /// The configuration file whose needs count; without one lockring.toml if it is here, or the defaults
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Print the script, which is all that is ever done
+        #[arg(long)]
+        print: bool,
+    },
     /// Make this machine trust the local certificate authority
     Trust {
         /// Directory of certificates and the local CA
@@ -135,6 +166,15 @@ enum FormatWord {
     Json,
 }
 
+impl From<FormatWord> for Format {
+    fn from(word: FormatWord) -> Self {
+        match word {
+            FormatWord::Text => Self::Text,
+            FormatWord::Json => Self::Json,
+        }
+    }
+}
+
 impl From<Subcommands> for Command {
     fn from(words: Subcommands) -> Self {
         match words {
@@ -142,13 +182,9 @@ impl From<Subcommands> for Command {
                 Self::Proxy(ProxyArguments { sites, https, http, state, workers, print_config })
             }
             Subcommands::Run { config } => Self::Run { config },
-            Subcommands::Check { config, format } => {
-                let format = match format {
-                    FormatWord::Text => Format::Text,
-                    FormatWord::Json => Format::Json,
-                };
-                Self::Check { config, format }
-            }
+            Subcommands::Check { config, format } => Self::Check { config, format: format.into() },
+            Subcommands::Doctor { config, format } => Self::Doctor { config, format: format.into() },
+            Subcommands::Tune { config, print: _ } => Self::Tune { config },
             Subcommands::Trust { state } => Self::Trust { state },
             Subcommands::Untrust { state } => Self::Untrust { state },
         }
@@ -182,6 +218,10 @@ mod tests {
         assert_eq!(words("run"), Ok(Command::Run { config: "lockring.toml".into() }));
         let check = Command::Check { config: "x".into(), format: Format::Json };
         assert_eq!(words("check -c x --format json"), Ok(check));
+        let doctor = Command::Doctor { config: None, format: Format::Json };
+        assert_eq!(words("doctor --format json"), Ok(doctor));
+        assert_eq!(words("tune --print -c x"), Ok(Command::Tune { config: Some("x".into()) }));
+        assert_eq!(words("tune"), Ok(Command::Tune { config: None }));
         assert_eq!(words("trust --state s"), Ok(Command::Trust { state: Some("s".into()) }));
         assert_eq!(words("untrust"), Ok(Command::Untrust { state: None }));
     }

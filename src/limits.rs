@@ -140,6 +140,9 @@ pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 pub const LINGER_PIECE: usize = 1024;
 /// The same in all, while the client goes on sending.
 pub const LINGER_TOTAL: Duration = Duration::from_secs(30);
+/// Idle for so long, a connection gives back all but its keys: a browser's next request within a second
+/// finds everything warm.
+pub const REST_AFTER: Duration = Duration::from_secs(1);
 /// Step of the deadline wheel: deadlines fire at most this late.
 pub const DEADLINE_STEP: Duration = Duration::from_millis(100);
 

@@ -1,6 +1,7 @@
 //! The `lockring` binary: words to a command, the command to an exit code.
 //!
 //! 0: it did what was asked. 1: the configuration or the command line is wrong. 2: it failed at run time.
+//! 3: it works, but the machine lacks something.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use lockring::acme::local_ca::{LocalCa, Root};
 use lockring::acme::store::Store;
 use lockring::cli::{self, Command};
 use lockring::config::{self, Loaded, Severity};
+use lockring::ops::doctor::{self, Diagnosis, Facts, Needs};
 use lockring::ops::trust::{self, Machine};
 use lockring::ops::{check, startup};
 
@@ -52,6 +54,15 @@ fn run(command: Command) -> ExitCode {
             print(&report.render(format));
             ExitCode::from(report.exit_code())
         }
+        Command::Doctor { config, format } => examine(config, |facts, needs| {
+            let diagnosis = Diagnosis::new(facts, needs);
+            print(&diagnosis.render(format));
+            ExitCode::from(diagnosis.exit_code())
+        }),
+        Command::Tune { config } => examine(config, |facts, needs| {
+            print(&doctor::script(facts, needs));
+            ExitCode::SUCCESS
+        }),
         Command::Trust { state } => trusting(state, trust::trust),
         Command::Untrust { state } => trusting(state, trust::untrust),
     }
@@ -72,6 +83,14 @@ fn serve(loaded: Loaded, hint: bool) -> ExitCode {
             startup::say(&error);
             ExitCode::from(RUN_TIME_ERROR)
         }
+    }
+}
+
+/// Compares this machine with what a file needs.
+fn examine(config: Option<PathBuf>, tell: impl FnOnce(&Facts, &Needs) -> ExitCode) -> ExitCode {
+    match doctor::needs_of(config.as_deref()) {
+        Ok(needs) => tell(&Facts::of_this_machine(), &needs),
+        Err(report) => refuse(&report.render(check::Format::Text)),
     }
 }
 

@@ -2,8 +2,9 @@
 //! operations are over, lets the machines of the rooms above take their bytes, begins what they ask for.
 //!
 //! ```text
-//!  Hello ──> Handshake ──> Http ──> Closing ──> over
-//!    └─(plain)──────────────^  (any of them can close)
+//!  Hello ──> Handshake ──> Http ──> Closing ──> over     (any of them can close)
+//!    └─(plain)──────────────^ └──> Resting ──┐
+//!                             └──────────────┘
 //! ```
 
 use std::net::SocketAddr;
@@ -47,6 +48,8 @@ enum Phase {
     Handshake(Box<Handshake>),
     /// Requests.
     Http(Box<Serving>),
+    /// Between requests for a while: only keys, counters and a place in the deadline wheel are held.
+    Resting,
     /// What is queued is sent, then what still comes is thrown away for a moment, so that a reset does
     /// not overtake the answer (RFC 9112 §9.6).
     Closing { shut: Option<Instant>, linger: bool },
@@ -148,6 +151,7 @@ impl Connection {
                 }
                 Phase::Handshake(_) => self.handshake(now),
                 Phase::Http(serving) => serving.step(&self.side, &mut self.client, sent, cx, now),
+                Phase::Resting => self.resting(now),
                 Phase::Closing { .. } => self.closing(now),
             };
             match step {
@@ -164,10 +168,19 @@ impl Connection {
                 }
             }
         }
-        let due = match &self.phase {
-            Phase::Http(serving) => serving.deadline(&self.side, &self.client),
-            _ => Some(self.until),
-        };
+        let mut due = Some(self.until);
+        if let Phase::Http(serving) = &self.phase {
+            due = serving.deadline(&self.side, &self.client);
+            if let (Some(since), Some(end)) = (serving.idle_since(&self.client), due) {
+                if now >= since + limits::REST_AFTER {
+                    self.until = end;
+                    self.phase = Phase::Resting;
+                    self.client.rest();
+                } else {
+                    due = Some(end.min(since + limits::REST_AFTER));
+                }
+            }
+        }
         self.deadline.set(due);
         Poll::Pending
     }
@@ -348,6 +361,19 @@ impl Connection {
                 Step::Cut { reset: false }
             }
         }
+    }
+
+    fn resting(&mut self, now: Instant) -> Step {
+        if !self.client.received().is_empty() || self.client.read_end().is_some() {
+            self.side.setup = self.side.worker.setup();
+            self.phase = Phase::Http(Box::new(Serving::new(now)));
+            return Step::Progress;
+        }
+        if now >= self.until || self.side.worker.draining().is_some() {
+            self.client.close_notify();
+            return Step::Close { linger: true };
+        }
+        if self.client.want_read() { Step::Progress } else { Step::Wait }
     }
 
     fn closing(&mut self, now: Instant) -> Step {

@@ -64,6 +64,12 @@ impl Serving {
         }
     }
 
+    /// Since when nothing has happened and nothing is held for the client.
+    pub(super) fn idle_since(&self, client: &Stream) -> Option<Instant> {
+        let quiet = self.upstream.is_none() && self.dial.is_none() && client.is_quiet();
+        self.exchange.idle_since().filter(|_| quiet)
+    }
+
     fn due(&self, side: &Side, client: &Stream) -> Option<(Instant, Timer)> {
         let blocked = Blocked {
             client: client.wants_write(),

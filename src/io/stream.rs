@@ -330,6 +330,14 @@ impl Stream {
             && !self.wants_write()
     }
 
+    /// Gives back what only work needs.
+    pub fn rest(&mut self) {
+        self.eager = false;
+        if let Some(records) = self.records.as_mut() {
+            records.rest();
+        }
+    }
+
     /// Appends bytes to send.
     pub fn push(&mut self, mut bytes: &[u8], now: Instant) {
         if self.out.capacity() == 0 {

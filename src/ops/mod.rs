@@ -1,8 +1,9 @@
 //! Room 13. Running the process: checking and starting, certificates from files and the local CA,
-//! signals, the log thread, the resolver.
+//! signals, the log thread, the resolver, and what the machine lacks.
 
 pub mod certificates;
 pub mod check;
+pub mod doctor;
 pub mod listeners;
 pub mod log_writer;
 pub mod resolver;

@@ -133,7 +133,7 @@ fn spawn(birth: Birth) -> Result<JoinHandle<()>, String> {
 }
 
 /// The CPU of each worker.
-fn cpus(workers: &Workers) -> Vec<Option<usize>> {
+pub(super) fn cpus(workers: &Workers) -> Vec<Option<usize>> {
     let usable = core_affinity::get_core_ids().unwrap_or_default();
     let usable: Vec<usize> = usable.into_iter().map(|core| core.id).collect();
     match workers {

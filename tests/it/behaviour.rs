@@ -299,18 +299,27 @@ fn uploads_pass_whole_in_both_framings() {
 }
 
 #[test]
-fn a_client_that_says_it_is_done_still_gets_its_answer() {
+fn half_close() {
     let origin = Origin::start(|conn| {
         if conn.request().is_some() {
+            // Long enough for the end of the client's side to be seen first.
             std::thread::sleep(std::time::Duration::from_millis(200));
             conn.write("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate");
         }
     });
-    let proxy = Setup::a(origin.address).server("").start();
-    let mut client = proxy.connect("a.test");
-    client.send("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
-    client.say_done();
+    let table = format!("[sites.\"p.test\"]\nto = \"{}\"\nredirect = false", origin.address);
+    let proxy = Setup::new().tables(table).start();
+    // On TLS, close_notify ends one direction; with a FIN behind it the client has left.
+    let mut client = proxy.connect("p.test");
+    client.send("GET / HTTP/1.1\r\nHost: p.test\r\n\r\n");
+    client.close_notify();
     assert_eq!(client.response().text(), "late");
+    assert_eq!(client.assert_closed(), End::Clean);
+    let mut client = proxy.plain();
+    client.send("GET / HTTP/1.1\r\nHost: p.test\r\n\r\n");
+    client.half_close();
+    assert_eq!(client.response().text(), "late");
+    client.assert_closed();
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use crate::harness::http::Head;
 use crate::harness::lockring::Scratch;
+use crate::harness::origin::Conn;
 use crate::harness::python::tool;
 use crate::harness::{Lockring, Origin, Setup, long, pattern};
 
@@ -80,6 +82,30 @@ fn big_file(path: &Path) {
     }
 }
 
+/// Answers with the file at `path`.
+fn give(conn: &mut Conn, path: &Path) {
+    let mut file = std::fs::File::open(path).unwrap();
+    conn.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", size()));
+    let mut piece = vec![0; 1 << 18];
+    while let Ok(n @ 1..) = std::io::Read::read(&mut file, &mut piece) {
+        if conn.try_write(&piece[..n]).is_err() {
+            return;
+        }
+    }
+}
+
+/// Writes the body that follows `head` to the file at `path`.
+fn take(conn: &mut Conn, head: &Head, path: &Path) {
+    let mut left = usize::try_from(head.length().unwrap()).unwrap();
+    let mut file = std::fs::File::create(path).unwrap();
+    while left > 0 {
+        let Ok(piece) = conn.reader.exactly(left.min(1 << 16)) else { return };
+        left -= piece.len();
+        std::io::Write::write_all(&mut file, &piece).unwrap();
+    }
+    conn.write("HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok");
+}
+
 #[test]
 fn curl_large_download_and_upload() {
     need!(tool("curl"), "curl");
@@ -91,23 +117,9 @@ fn curl_large_download_and_upload() {
     let origin = Origin::start(move |conn| {
         while let Some(request) = conn.head() {
             if request.head.start.starts_with("GET") {
-                let mut file = std::fs::File::open(&from).unwrap();
-                conn.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", size()));
-                let mut piece = vec![0; 1 << 18];
-                while let Ok(n @ 1..) = std::io::Read::read(&mut file, &mut piece) {
-                    if conn.try_write(&piece[..n]).is_err() {
-                        return;
-                    }
-                }
+                give(conn, &from);
             } else {
-                let mut left = usize::try_from(request.head.length().unwrap()).unwrap();
-                let mut file = std::fs::File::create(&to).unwrap();
-                while left > 0 {
-                    let Ok(piece) = conn.reader.exactly(left.min(1 << 16)) else { return };
-                    left -= piece.len();
-                    std::io::Write::write_all(&mut file, &piece).unwrap();
-                }
-                conn.write("HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok");
+                take(conn, &request.head, &to);
             }
         }
     });

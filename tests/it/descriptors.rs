@@ -27,9 +27,15 @@ fn fail(proxy: &Lockring, count: usize, status: Option<u16>) {
     }
 }
 
+/// Descriptors of an idle proxy; a served handshake shows that its threads have opened theirs.
+fn base(proxy: &Lockring) -> usize {
+    let _client = proxy.connect("a.test");
+    proxy.descriptors() - 1
+}
+
 /// Runs `fail` twice and compares: descriptors are back, memory has not grown with the count.
 fn leaks(proxy: &Lockring, origin: Option<&Origin>, count: usize, status: Option<u16>) {
-    let base = proxy.descriptors();
+    let base = base(proxy);
     fail(proxy, count / 4, status);
     let warm = proxy.rss();
     fail(proxy, count - count / 4, status);
@@ -65,7 +71,7 @@ fn leak_upstream_reset_mid_response() {
     });
     // A reset may overtake the head: then the answer is 502. Both kinds count as failures here.
     let proxy = Setup::a(origin.address).start();
-    let (base, count) = (proxy.descriptors(), rounds() / 2);
+    let (base, count) = (base(&proxy), rounds() / 2);
     let mut warm = 0;
     for index in 0..count {
         if index == count / 4 {
@@ -87,7 +93,7 @@ fn leak_upstream_reset_mid_response() {
 fn leak_upstream_black_hole() {
     let origin = Origin::silent();
     let proxy = Setup::a(origin.address).timeout("first_byte", "100ms").start();
-    let (base, count) = (proxy.descriptors(), rounds() / 2);
+    let (base, count) = (base(&proxy), rounds() / 2);
     let mut warm = 0;
     for batch in 0..count / 100 {
         if batch == count / 400 {
@@ -112,7 +118,7 @@ fn leak_upstream_black_hole() {
 fn leak_clients_that_leave_in_every_state() {
     let origin = Origin::ok();
     let proxy = Setup::a(origin.address).start();
-    let base = proxy.descriptors();
+    let base = base(&proxy);
     let beginnings = ["", "GET / HT", "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 9\r\n\r\nabc"];
     let count = rounds() / 4;
     let mut warm = 0;
@@ -133,6 +139,19 @@ fn leak_clients_that_leave_in_every_state() {
     assert_eq!(proxy.connect("a.test").get("a.test", "/").status(), 200);
 }
 
+/// Sends `count` requests, each tenth of them for a host that the connection does not cover.
+fn some_for_another_host(proxy: &Lockring, count: usize) {
+    let mut client = proxy.connect("a.test");
+    for index in 0..count {
+        let (host, status) = if index % 10 == 9 { ("other.test", 421) } else { ("a.test", 200) };
+        let response = client.get(host, &format!("/{index}"));
+        assert_eq!(response.status(), status);
+        if response.head.lists("connection", "close") {
+            client = proxy.connect("a.test");
+        }
+    }
+}
+
 #[test]
 fn accounting_one_line_per_request() {
     let origin = Origin::ok();
@@ -140,17 +159,7 @@ fn accounting_one_line_per_request() {
     let (threads, each) = (8, 100);
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            scope.spawn(|| {
-                let mut client = proxy.connect("a.test");
-                for index in 0..each {
-                    let host = if index % 10 == 9 { "other.test" } else { "a.test" };
-                    let response = client.get(host, &format!("/{index}"));
-                    assert_eq!(response.status(), if index % 10 == 9 { 421 } else { 200 });
-                    if response.head.lists("connection", "close") {
-                        client = proxy.connect("a.test");
-                    }
-                }
-            });
+            scope.spawn(|| some_for_another_host(&proxy, each));
         }
     });
     let whole = threads * each;
@@ -168,7 +177,7 @@ fn failure_fd_exhaustion() {
     let proxy = Setup::a(origin.address).descriptors(200).start();
     let mut honest = proxy.connect("a.test");
     assert_eq!(honest.get("a.test", "/").status(), 200);
-    let base = proxy.descriptors();
+    let (base, start) = (proxy.descriptors(), proxy.messages().len());
     let held: Vec<TcpStream> = (0..400).filter_map(|_| TcpStream::connect(proxy.https).ok()).collect();
     eventually("the limit", || (proxy.descriptors() > base + 50).then_some(()));
     std::thread::sleep(std::time::Duration::from_millis(200));
@@ -179,7 +188,7 @@ fn failure_fd_exhaustion() {
     for _ in 0..5 {
         assert_eq!(honest.get("a.test", "/").status(), 200, "existing connections go on");
     }
-    let said = proxy.messages().iter().filter(|m| m.contains("descriptor") || m.contains("accept")).count();
+    let said = proxy.messages().len() - start;
     assert!((1..=2).contains(&said), "it says so once: {:#?}", proxy.messages());
     drop(held);
     assert_eq!(proxy.connect("a.test").get("a.test", "/").status(), 200, "it recovers by itself");

@@ -37,6 +37,9 @@ fn failure_bytes_that_are_not_tls() {
         let line = proxy.wait_line(mark, |l| l["end"] == "refused");
         assert_eq!(line["status"], 0);
         assert_reason(&line);
+        if bytes.starts_with(b"SSH") {
+            assert_eq!(line["reason"], "not-tls");
+        }
     }
     assert!(origin.bytes().is_empty());
 }

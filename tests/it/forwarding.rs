@@ -128,6 +128,7 @@ fn proxy_protocol() {
         ("v2 with TLV", (v2(1, 0x11, &with_tlv), "203.0.113.9")),
         ("v2 LOCAL", (v2(0, 0, &[]), "127.0.0.1")),
         ("v2 LOCAL with addresses", (v2(0, 0x11, &v4), "127.0.0.1")),
+        ("v2 Unix sockets", (v2(1, 0x31, &[b'x'; 216]), "127.0.0.1")),
         ("v2 unspecified family", (v2(1, 0, &[]), "127.0.0.1")),
     ];
     each(cases, |(prefix, client_ip)| {

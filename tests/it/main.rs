@@ -15,6 +15,7 @@ mod behaviour;
 mod curl;
 mod descriptors;
 mod failure;
+mod faults;
 mod forwarding;
 mod openssl;
 mod request_framing;

@@ -220,10 +220,10 @@ fn announced_more_than_sent() {
         ("between chunks, FIN", ("Transfer-Encoding: chunked\r\n", "7\r\npartial\r\n", false)),
     ];
     each(cases, |(fields, body, reset)| {
-        let (mark, connections) = (proxy.lines().len(), origin.connections());
+        let (mark, before) = (proxy.lines().len(), origin.requests().len());
         let mut client = proxy.connect("a.test");
         client.send(format!("POST / HTTP/1.1\r\nHost: a.test\r\n{fields}\r\n{body}"));
-        origin.wait_request(origin.requests().len().saturating_sub(1));
+        let dirty = origin.wait_request(before).connection;
         crate::harness::eventually("the beginning of the body", || {
             origin
                 .bytes()
@@ -237,13 +237,14 @@ fn announced_more_than_sent() {
             client.half_close();
             drop(client);
         }
-        origin.wait_ended(origin.connections() - 1);
+        origin.wait_ended(dirty);
         let text = String::from_utf8_lossy(&origin.bytes()).into_owned();
         assert!(!text.ends_with("0\r\n\r\n"), "the cut body was ended by a last chunk");
         let line = proxy.wait_line(mark, |l| l["method"] == "POST");
         assert!([499, 400].iter().any(|s| line["status"] == *s), "{line}");
         assert_eq!(proxy.connect("a.test").get("a.test", "/").status(), 200);
-        assert!(origin.connections() > connections, "the dirty connection was used again");
+        let next = origin.wait_request(before + 1).connection;
+        assert_ne!(next, dirty, "the dirty connection was used again");
     });
 }
 

@@ -223,3 +223,17 @@ fn several_endpoints_share_the_work_and_stand_in_for_each_other() {
         assert_eq!(proxy.connect("m.test").get("m.test", "/").status(), 200, "request {index}");
     }
 }
+
+#[test]
+fn honest_work_beside_failures() {
+    let (good, bad) = (Origin::ok(), Origin::silent());
+    let proxy = Setup::a(good.address).site("b.test", bad.address).timeout("first_byte", "1s").start();
+    std::thread::scope(|scope| {
+        for _ in 0..20 {
+            scope.spawn(|| assert_eq!(proxy.connect("b.test").get("b.test", "/").status(), 504));
+        }
+        for index in 0..200 {
+            assert_eq!(proxy.connect("a.test").get("a.test", "/").status(), 200, "request {index}");
+        }
+    });
+}

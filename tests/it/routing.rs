@@ -216,3 +216,33 @@ fn a_tls_upstream_cut_without_close_notify_is_a_cut() {
     assert!(!text.ends_with("0\r\n\r\n"), "RFC 9112 §9.8: the cut is hidden: {text}");
     assert!(text.contains("chunked") || text.contains(" 502 ") || end != crate::harness::client::End::Clean);
 }
+
+#[test]
+fn bytes_before_the_tls_handshake_of_an_upstream_are_no_answer() {
+    let answers = ["HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", "\x15\x03\x03\0\x02\x02\x28", ""];
+    for answer in answers {
+        let origin = Origin::start(move |conn| {
+            conn.write(answer);
+            if !answer.is_empty() {
+                conn.hang();
+            }
+        });
+        let proxy = Setup::a(format!("https://localhost:{}", origin.address.port())).start();
+        let response = proxy.connect("a.test").get("a.test", "/");
+        assert_eq!(response.status(), 502, "{answer:?}");
+        assert!(!response.text().contains("evil"));
+        assert_reason(&proxy.wait_status(0, 502));
+        assert!(!String::from_utf8_lossy(&origin.bytes()).contains("GET"), "nothing in the clear");
+    }
+}
+
+#[test]
+fn a_tls_upstream_that_never_answers_its_handshake_is_504() {
+    let origin = Origin::silent();
+    let setup = Setup::a(format!("https://localhost:{}", origin.address.port()));
+    let proxy = setup.timeout("connect", "300ms").timeout("handshake", "300ms").start();
+    let response = proxy.connect("a.test").get("a.test", "/");
+    assert_eq!(response.status(), 504, "{}", response.text());
+    assert_reason(&proxy.wait_status(0, 504));
+    origin.wait_ended(0);
+}

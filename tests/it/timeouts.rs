@@ -174,7 +174,7 @@ fn failure_upstream_dribbles_its_head() {
         }
     });
     let setup = Setup::a(origin.address).timeout("first_byte", "500ms").timeout("between_bytes", "500ms");
-    let proxy = setup.limit("head", "\"1KiB\"").start();
+    let proxy = setup.limit("head", "\"1KiB\"").limit("target", "\"512B\"").start();
     let status = proxy.connect("a.test").get("a.test", "/").status();
     assert!([502, 504].contains(&status), "{status}");
 }

@@ -2,8 +2,10 @@
 
 #![allow(unsafe_code)] // Each block states the contract that it keeps.
 
+mod probe;
 mod process;
 mod socket;
 
+pub use probe::{RingFlags, clock_is_disciplined, ring_flags};
 pub use process::{forbid_core_dumps, raise_descriptor_limit};
 pub use socket::Socket;

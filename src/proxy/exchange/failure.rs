@@ -135,29 +135,34 @@ impl Exchange {
         self.acquire(cx, avoid, true);
     }
 
-    /// The client's side ended.
+    /// The client's side ended. A half-close is told once everything that came before it is taken.
     pub fn client_closed(&mut self, end: ClientEnd) {
         let whole = matches!(self.upload, Upload::Done);
         match (&self.upload, end) {
             (Upload::Tunnel, ClientEnd::HalfClosed) => self.shutdown = true,
             (Upload::Head, _) if self.since.head.is_none() => self.finish(Finish::Close),
-            (_, ClientEnd::HalfClosed) if whole => self.keep_alive = false,
-            _ if self.finish.is_some() => self.finish(Finish::Abort),
-            _ => {
-                let tunnel = self.is_tunnel();
-                self.outcome.because(End::ClientClosed, if whole { "client-gone" } else { "request-cut" });
-                if !self.answered {
-                    self.outcome.status = 499;
-                }
-                if tunnel {
-                    self.outcome.end = End::Tunnel;
-                }
-                self.upload = Upload::Done;
-                self.download = Download::Done;
-                self.release(false);
-                self.finish(Finish::Abort);
-            }
+            // It still reads: the answer is owed, and if it is a tunnel, the end is passed on.
+            (_, ClientEnd::HalfClosed) if whole => self.client_half_closed = true,
+            _ => self.client_is_gone(end, whole),
         }
+    }
+
+    fn client_is_gone(&mut self, end: ClientEnd, whole: bool) {
+        let tunnel = self.is_tunnel();
+        self.outcome.because(End::ClientClosed, if whole { "client-gone" } else { "request-cut" });
+        if !self.answered {
+            self.outcome.status = 499;
+        }
+        if tunnel {
+            self.outcome.end = End::Tunnel;
+        }
+        // A reset would also destroy answers to earlier requests that are still on their way; it is only
+        // needed where a part of this answer could be taken for the whole.
+        let reads_on = end == ClientEnd::HalfClosed && !self.answered;
+        self.upload = Upload::Done;
+        self.download = Download::Done;
+        self.release(false);
+        self.finish(if reads_on { Finish::Close } else { Finish::Abort });
     }
 
     /// A wait has lasted too long.
@@ -165,6 +170,11 @@ impl Exchange {
         match timer {
             Timer::Idle => self.finish(Finish::Close),
             Timer::Head => self.client_is_slow(cx, "head-timeout"),
+            // The answer is out already and whole; only the connection cannot go on.
+            Timer::Body if matches!(self.upload, Upload::Discard(..)) => {
+                self.upload = Upload::Done;
+                self.finish(Finish::Close);
+            }
             Timer::Body if self.answered => {
                 self.keep_alive = false;
                 self.outcome.because(End::ClientTimeout, "body-timeout");

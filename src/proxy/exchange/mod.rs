@@ -19,11 +19,12 @@ mod response;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod words;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::config::model::{Model, Timeouts};
+use crate::config::model::Model;
 use crate::http::head::{RequestHead, ResponseHead, Version};
 use crate::http::method::Method;
 use crate::http1::body::BodyReader;
@@ -39,7 +40,9 @@ use crate::upstream::group::{EndpointId, GroupId};
 use crate::wire::budget::Budget;
 
 pub use failure::ConnectFailure;
-pub use words::{Action, Blocked, ClientEnd, Finish, ResponseStep, Timer};
+use timers::Since;
+pub use timers::{Blocked, Timer};
+pub use words::{Action, ClientEnd, Finish, ResponseStep};
 
 /// What every verb needs to know of the world.
 #[derive(Clone, Copy)]
@@ -92,17 +95,6 @@ enum Link {
     Closed,
 }
 
-/// Moments from which waits are measured.
-#[derive(Debug)]
-struct Since {
-    client_read: Instant,
-    client_write: Instant,
-    head: Option<Instant>,
-    dial: Instant,
-    upstream_read: Instant,
-    upstream_write: Instant,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Exchange {
@@ -138,6 +130,9 @@ pub struct Exchange {
     acquire: Option<Action>,
     release: Option<Action>,
     shutdown: bool,
+    client_half_closed: bool,
+    /// Whether an empty line came before the request line.
+    empty_line: bool,
     finish: Option<Finish>,
 }
 
@@ -184,6 +179,8 @@ impl Exchange {
             acquire: None,
             release: None,
             shutdown: false,
+            client_half_closed: false,
+            empty_line: false,
             finish: None,
         }
     }
@@ -218,6 +215,8 @@ impl Exchange {
         self.acquire = None;
         self.release = None;
         self.shutdown = false;
+        self.client_half_closed = false;
+        self.empty_line = false;
         self.finish = None;
     }
 
@@ -231,6 +230,12 @@ impl Exchange {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         matches!(self.upload, Upload::Head) && self.since.head.is_none() && self.finish.is_none()
+    }
+
+    /// Since when the next request is awaited; `None` while there is one.
+    #[must_use]
+    pub fn idle_since(&self) -> Option<Instant> {
+        self.is_idle().then_some(self.since.client_read)
     }
 
     /// Whether a request head is being awaited.
@@ -353,48 +358,6 @@ impl Exchange {
             }
             _ => false,
         }
-    }
-
-    /// When the current wait is over, and which one it is.
-    #[must_use]
-    pub fn deadline(&self, timeouts: &Timeouts, blocked: Blocked) -> Option<(Instant, Timer)> {
-        let since = &self.since;
-        let mut first: Option<(Instant, Timer)> = None;
-        let mut wait = |from: Instant, limit: Duration, timer: Timer| {
-            let at = from + limit;
-            if first.is_none_or(|(earliest, _)| at < earliest) {
-                first = Some((at, timer));
-            }
-        };
-        if blocked.client {
-            wait(since.client_write, timeouts.write, Timer::Write);
-        }
-        if blocked.upstream {
-            wait(since.upstream_write, timeouts.between_bytes, Timer::BetweenBytes);
-        }
-        match (&self.upload, since.head) {
-            (Upload::Head, None) => wait(since.client_read, timeouts.idle, Timer::Idle),
-            (Upload::Head, Some(begun)) => wait(begun, timeouts.head, Timer::Head),
-            (Upload::Body(_), _) if !blocked.upstream && self.link != Link::Wanted => {
-                wait(since.client_read.max(since.upstream_write), timeouts.body, Timer::Body);
-            }
-            (Upload::Discard(..), _) => wait(since.client_read, timeouts.body, Timer::Body),
-            _ => {}
-        }
-        match self.download {
-            Download::Idle if self.link == Link::Wanted => wait(since.dial, timeouts.connect, Timer::Connect),
-            Download::Head if !blocked.upstream && !matches!(self.upload, Upload::Body(_)) => {
-                wait(since.upstream_read, timeouts.first_byte, Timer::FirstByte);
-            }
-            Download::Body(_) if !blocked.client => {
-                wait(since.upstream_read, timeouts.between_bytes, Timer::BetweenBytes);
-            }
-            Download::Tunnel => {
-                wait(since.upstream_read.max(since.client_read), timeouts.tunnel, Timer::Tunnel);
-            }
-            _ => {}
-        }
-        first
     }
 
     /// Everything of this answer was handed out.

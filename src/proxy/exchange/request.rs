@@ -51,11 +51,13 @@ impl Exchange {
             if input == b"\r" {
                 return 0;
             }
-            self.since.head = Some(cx.now);
-            self.outcome.reset(cx.now);
-            if input.starts_with(b"\r\n") {
+            // It begins no request: a client that sends it after a body and waits is idle, not slow.
+            if input.starts_with(b"\r\n") && !self.empty_line {
+                self.empty_line = true;
                 return 2;
             }
+            self.since.head = Some(cx.now);
+            self.outcome.reset(cx.now);
         }
         let limits = &cx.model.limits;
         let limits = HeadLimits { head: limits.head, target: limits.target, fields: limits.fields };
@@ -228,9 +230,7 @@ impl Exchange {
             return step.used;
         }
         if cx.model.limits.body.is_some_and(|limit| self.body_bytes > limit) {
-            self.outcome.because(End::Refused, "body-too-large");
-            self.keep_alive = false;
-            self.answer(cx, &Reply::new(413, "The request body is larger than this server takes."));
+            self.body_is_too_large(cx);
             return step.used;
         }
         let before = self.upstream_out.len();
@@ -243,6 +243,19 @@ impl Exchange {
             self.upload_progressed(cx);
         }
         step.used
+    }
+
+    fn body_is_too_large(&mut self, cx: &Context<'_>) {
+        self.outcome.because(End::Refused, "body-too-large");
+        self.keep_alive = false;
+        if self.answered {
+            // The app's answer is under way: a second one in the middle of it would be taken for its body.
+            self.upload = Upload::Done;
+            self.download = Download::Done;
+            self.release(false);
+            return self.finish(Finish::Abort);
+        }
+        self.answer(cx, &Reply::new(413, "The request body is larger than this server takes."));
     }
 
     /// Body bytes as the app gets them. A chunk is announced only for bytes in hand.

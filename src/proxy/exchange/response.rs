@@ -113,6 +113,7 @@ impl Exchange {
         self.outcome.because(End::Tunnel, "upgraded");
         self.upload = Upload::Tunnel;
         self.download = Download::Tunnel;
+        self.shutdown = self.client_half_closed;
         self.since.client_read = cx.now;
     }
 

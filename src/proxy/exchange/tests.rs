@@ -215,3 +215,110 @@ fn an_upgrade_becomes_a_tunnel_only_with_101() {
     );
     assert_eq!(unasked.outcome().status, 502);
 }
+
+#[test]
+fn a_body_that_grows_too_large_under_the_answer_cuts_it() {
+    let mut world = World::new();
+    world.model.limits.body = Some(4);
+    let mut exchange =
+        begun(&world, b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n", false);
+    let early = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nearly";
+    assert!(response(&world, &mut exchange, early).ends_with(b"early"));
+    request(&world, &mut exchange, b"5\r\nhello\r\n");
+    assert!(exchange.client_out().is_empty(), "no second answer within the first");
+    assert_eq!(exchange.next_action(), Some(Action::Release { keep: false, timeout: None }));
+    assert_eq!(exchange.next_action(), Some(Action::Finish(Finish::Abort)));
+    assert_eq!((exchange.outcome().status, exchange.outcome().end), (200, End::Refused));
+}
+
+#[test]
+fn a_half_closed_client_is_owed_its_answers() {
+    let world = World::new();
+    let mut exchange = begun(&world, b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n", false);
+    sent(&mut exchange);
+    exchange.client_closed(ClientEnd::HalfClosed);
+    response(&world, &mut exchange, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    assert!(matches!(exchange.next_action(), Some(Action::Release { keep: true, .. })));
+    // The next request may be there already; whether it is, the engine knows.
+    assert_eq!(exchange.next_action(), Some(Action::Finish(Finish::KeepAlive)));
+}
+
+#[test]
+fn a_half_close_before_the_switch_reaches_the_app() {
+    let world = World::new();
+    let upgrade = b"GET /ws HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let mut exchange = begun(&world, upgrade, false);
+    sent(&mut exchange);
+    exchange.client_closed(ClientEnd::HalfClosed);
+    let switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    response(&world, &mut exchange, switch);
+    assert_eq!(exchange.next_action(), Some(Action::ShutdownUpstream));
+}
+
+#[test]
+fn a_cut_request_ends_in_order_unless_its_answer_is_under_way() {
+    let world = World::new();
+    let mut exchange = Exchange::new(world.now);
+    request(&world, &mut exchange, b"GET / HT");
+    exchange.client_closed(ClientEnd::HalfClosed);
+    // A reset would destroy the answer before it, which may still be on its way.
+    assert_eq!(exchange.next_action(), Some(Action::Finish(Finish::Close)));
+    assert_eq!((exchange.outcome().status, exchange.outcome().reason), (499, Some("request-cut")));
+    let post = b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 9\r\n\r\nhi";
+    let mut exchange = begun(&world, post, false);
+    response(&world, &mut exchange, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nearly");
+    exchange.client_closed(ClientEnd::HalfClosed);
+    assert!(matches!(exchange.next_action(), Some(Action::Release { keep: false, .. })));
+    assert_eq!(exchange.next_action(), Some(Action::Finish(Finish::Abort)));
+}
+
+#[test]
+fn a_client_that_goes_before_its_answer_is_sent_is_not_logged_as_served() {
+    let world = World::new();
+    let mut exchange = begun(&world, b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n", false);
+    sent(&mut exchange);
+    response(&world, &mut exchange, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+    assert!(matches!(exchange.next_action(), Some(Action::Release { keep: true, .. })));
+    exchange.client_closed(ClientEnd::Gone);
+    assert_eq!(exchange.next_action(), Some(Action::Finish(Finish::Abort)));
+    assert_eq!((exchange.outcome().status, exchange.outcome().end), (200, End::ClientClosed));
+}
+
+#[test]
+fn the_time_a_client_takes_to_read_is_not_counted_against_the_app() {
+    let mut world = World::new();
+    let mut exchange = begun(&world, b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n", false);
+    response(&world, &mut exchange, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhi");
+    let between = world.model.timeouts.between_bytes;
+    world.now += between * 2;
+    exchange.client_wrote(world.now);
+    let due = exchange.deadline(&world.model.timeouts, Blocked::default());
+    assert_eq!(due, Some((world.now + between, Timer::BetweenBytes)));
+}
+
+#[test]
+fn an_empty_line_alone_begins_no_request_rfc_9112_2_2() {
+    let world = World::new();
+    let mut exchange = Exchange::new(world.now);
+    request(&world, &mut exchange, b"\r\n");
+    assert!(exchange.is_idle() && !exchange.has_begun());
+    request(&world, &mut exchange, b"\r\nGET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    assert!(matches!(exchange.next_action(), Some(Action::Acquire { .. })), "one is tolerated by the head too");
+    let mut exchange = Exchange::new(world.now);
+    request(&world, &mut exchange, b"\r\n\r\n\r\n\r\n");
+    assert_eq!(exchange.outcome().status, 400, "but no stream of them");
+}
+
+#[test]
+fn a_body_to_throw_away_that_does_not_come_ends_the_connection_in_order() {
+    let mut world = World::new();
+    let mut exchange = Exchange::new(world.now);
+    request(&world, &mut exchange, b"POST / HTTP/1.1\r\nHost: b.test\r\nContent-Length: 9\r\n\r\nhi");
+    assert_eq!((exchange.outcome().status, exchange.next_action()), (404, None));
+    world.now += world.model.timeouts.body;
+    let due = exchange.deadline(&world.model.timeouts, Blocked::default());
+    assert_eq!(due, Some((world.now, Timer::Body)));
+    exchange.expired(&world.cx(), Timer::Body);
+    assert_eq!(exchange.next_action(), Some(Action::Finish(Finish::Close)));
+    assert_eq!(exchange.outcome().end, End::Refused, "it was answered, whole");
+}

@@ -61,33 +61,3 @@ pub struct ResponseStep {
     /// Whether CRLF follows.
     pub ends_chunk: bool,
 }
-
-/// Which wait has lasted too long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Timer {
-    /// Between requests.
-    Idle,
-    /// A head that does not end.
-    Head,
-    /// A request body that does not go on.
-    Body,
-    /// Connecting.
-    Connect,
-    /// No response.
-    FirstByte,
-    /// A response that does not go on, or an app that does not read.
-    BetweenBytes,
-    /// A client that does not read.
-    Write,
-    /// A tunnel in which nobody speaks.
-    Tunnel,
-}
-
-/// Which direction waits for its peer to take bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Blocked {
-    /// The client.
-    pub client: bool,
-    /// The app.
-    pub upstream: bool,
-}

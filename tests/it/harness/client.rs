@@ -32,9 +32,24 @@ impl Stream {
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Tls(tls) => tls.read(buffer),
+            Self::Tls(tls) => read_tls(tls, buffer),
             Self::Plain(socket) => socket.read(buffer),
         }
+    }
+}
+
+/// Reads without writing first: what the proxy said before it stopped listening is still read.
+fn read_tls(tls: &mut StreamOwned<ClientConnection, TcpStream>, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match tls.conn.reader().read(buffer) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            other => return other,
+        }
+        tls.conn.read_tls(&mut tls.sock)?;
+        let state = tls.conn.process_new_packets();
+        state.map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+        // Answers of the protocol itself, a KeyUpdate for one; they may come too late.
+        let _ = tls.conn.write_tls(&mut tls.sock);
     }
 }
 
@@ -162,14 +177,6 @@ impl Client {
         end
     }
 
-    /// Says that no more will be sent: close_notify on TLS, then FIN.
-    pub fn say_done(&mut self) {
-        if let Stream::Tls(tls) = &mut self.reader.stream {
-            tls.conn.send_close_notify();
-            tls.flush().unwrap();
-        }
-    }
-
     /// close_notify, then FIN: over TLS the client is gone.
     pub fn half_close(&mut self) {
         if let Stream::Tls(tls) = &mut self.reader.stream {
@@ -177,6 +184,13 @@ impl Client {
             tls.flush().unwrap();
         }
         self.reader.stream.socket().shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Says that no more will be sent, by close_notify alone.
+    pub fn close_notify(&mut self) {
+        let Stream::Tls(tls) = &mut self.reader.stream else { panic!("not a TLS connection") };
+        tls.conn.send_close_notify();
+        tls.flush().unwrap();
     }
 
     /// Ends the connection with RST.

@@ -3,13 +3,16 @@
 
 use std::io::{self, Read};
 
+/// Name and value of field lines, in the order they came, names in the case they came in.
+pub type Fields = Vec<(String, String)>;
+
 /// The start line and fields of a message, as they came.
 #[derive(Clone, Debug, Default)]
 pub struct Head {
     /// Start line without its CRLF.
     pub start: String,
-    /// Name and value of each field line, in order; names in the case they came in.
-    pub fields: Vec<(String, String)>,
+    /// Field lines.
+    pub fields: Fields,
 }
 
 impl Head {
@@ -112,7 +115,7 @@ impl<S: Read> Reader<S> {
     }
 
     /// Field lines up to and including the empty line.
-    pub fn fields(&mut self) -> io::Result<Vec<(String, String)>> {
+    pub fn fields(&mut self) -> io::Result<Fields> {
         let mut fields = Vec::new();
         loop {
             let line = self.line()?;
@@ -138,7 +141,7 @@ impl<S: Read> Reader<S> {
     }
 
     /// A whole chunked body and its trailers.
-    pub fn chunks(&mut self) -> io::Result<(Vec<u8>, Vec<(String, String)>)> {
+    pub fn chunks(&mut self) -> io::Result<(Vec<u8>, Fields)> {
         let mut body = Vec::new();
         loop {
             let size = self.chunk_size()?;
@@ -183,7 +186,7 @@ pub struct Response {
     /// Content, with transfer coding removed.
     pub body: Vec<u8>,
     /// Trailer fields of a chunked body.
-    pub trailers: Vec<(String, String)>,
+    pub trailers: Fields,
 }
 
 impl Response {

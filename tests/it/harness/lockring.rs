@@ -51,6 +51,7 @@ pub struct Setup {
     tables: String,
     environment: Vec<(String, String)>,
     descriptors: Option<u64>,
+    state: Option<PathBuf>,
 }
 
 impl Setup {
@@ -65,6 +66,7 @@ impl Setup {
             tables: String::new(),
             environment: Vec::new(),
             descriptors: None,
+            state: None,
         }
     }
 
@@ -121,12 +123,18 @@ impl Setup {
         self
     }
 
+    /// A state directory that is there already.
+    pub fn state(mut self, path: &Path) -> Self {
+        self.state = Some(path.to_owned());
+        self
+    }
+
     /// Runs it.
     #[track_caller]
     pub fn start(self) -> Lockring {
         let scratch = Scratch::new();
         let config = scratch.path().join("lockring.toml");
-        let state = scratch.path().join("state");
+        let state = self.state.unwrap_or_else(|| scratch.path().join("state"));
         let text = format!(
             "[server]\nhttps = [\"127.0.0.1:0\"]\nhttp = [\"127.0.0.1:0\"]\nworkers = {}\nstate = \"{}\"\n{}\n\
              [timeouts]\n{}\n[limits]\n{}\n[sites]\n{}\n{}",
@@ -142,7 +150,7 @@ impl Setup {
         let config = config.display().to_string();
         let mut command = command(self.descriptors);
         command.args(["run", "-c", &config]).envs(self.environment);
-        Lockring::spawn(command, scratch)
+        Lockring::spawn(command, scratch, state)
     }
 }
 
@@ -172,9 +180,10 @@ pub struct Lockring {
     pub http: SocketAddr,
     /// Trusts the proxy's local CA; sessions are resumed when it is used again.
     pub trust: Arc<ClientConfig>,
-    scratch: Scratch,
+    state: PathBuf,
     stdout: Lines,
     stderr: Lines,
+    _scratch: Scratch,
 }
 
 type Lines = Arc<Mutex<Vec<String>>>;
@@ -186,19 +195,21 @@ impl Lockring {
         let scratch = Scratch::new();
         let mut command = command(None);
         command.arg("proxy").args(arguments).args(["--https", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
-        command.arg("--state").arg(scratch.path().join("state"));
-        Self::spawn(command, scratch)
+        let state = scratch.path().join("state");
+        command.arg("--state").arg(&state);
+        Self::spawn(command, scratch, state)
     }
 
     #[track_caller]
-    fn spawn(mut command: Command, scratch: Scratch) -> Self {
+    fn spawn(mut command: Command, scratch: Scratch, state: PathBuf) -> Self {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = collect(child.stdout.take().unwrap());
         let stderr = collect(child.stderr.take().unwrap());
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let trust = trusting(&[], rustls::ALL_VERSIONS);
-        let mut proxy = Self { child, https: nowhere, http: nowhere, trust, scratch, stdout, stderr };
+        let mut proxy =
+            Self { child, https: nowhere, http: nowhere, trust, state, stdout, stderr, _scratch: scratch };
         proxy.wait_message("lockring: ready");
         proxy.https = proxy.listener("https");
         proxy.http = proxy.listener("http");
@@ -214,7 +225,7 @@ impl Lockring {
 
     /// The certificate of the local CA.
     pub fn root_pem(&self) -> PathBuf {
-        self.scratch.path().join("state/local-ca/root.pem")
+        self.state.join("local-ca/root.pem")
     }
 
     /// A TLS connection for `name`.

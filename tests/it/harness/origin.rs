@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::http::{Head, Reader};
+use super::http::{Fields, Head, Reader};
 use super::{PATIENCE, eventually};
 
 /// A request as an origin received it.
@@ -21,7 +21,7 @@ pub struct Request {
     /// Content, with transfer coding removed.
     pub body: Vec<u8>,
     /// Trailer fields.
-    pub trailers: Vec<(String, String)>,
+    pub trailers: Fields,
 }
 
 /// Any stream.
