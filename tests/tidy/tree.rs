@@ -80,6 +80,7 @@ fn is_root(name: &str) -> bool {
             | ["tests" | "benches" | "examples", _]
             | ["tests" | "benches" | "examples", _, "main.rs"]
             | ["fuzz", "fuzz_targets", _]
+            | ["benches", "compare", "load", "src", "main.rs"]
     )
 }
 
