@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 
 use super::disk::read_bounded;
 use crate::config::model::{CertificateFiles, HostPattern, Secret, Site, SiteTls};
-use crate::config::{Code, Diagnostic, Files, Loaded, SitePlaces, Spot};
+use crate::config::{Code, Diagnostic, Files, Loaded, Severity, SitePlaces, Spot};
+use crate::limits;
 use crate::ops::secret;
 use crate::tls::certs::{CertifiedPair, PairError};
 
@@ -147,6 +148,10 @@ impl Check<'_> {
         cause: String,
         remedy: impl Into<String>,
     ) {
+        // Ten thousand warnings of one kind help nobody, and finding their places costs the start.
+        if code.severity() == Severity::Warning && self.diagnostics.len() >= limits::CONFIG_DIAGNOSTICS {
+            return;
+        }
         let sources = &self.loaded.sources;
         self.diagnostics.push(Diagnostic {
             code,
