@@ -22,6 +22,8 @@ use crate::tls::record::{Opened, RecordError, RecordStart, Records};
 const FIRST_RECORDS: usize = 1350;
 /// Bytes after which records are full.
 const SHORT_RECORDS_UNTIL: usize = 4 * FIRST_RECORDS;
+/// Room for a read behind the beginning of something; more is made when a record is known to need it.
+const SMALL_ROOM: usize = 1024;
 /// After so long without a byte sent the congestion window may have shrunk, and records begin short again.
 const QUIET: Duration = Duration::from_secs(1);
 
@@ -54,6 +56,8 @@ pub struct Stream {
     eager: bool,
     /// Whether a read would not wait.
     readable: bool,
+    /// Bytes of the record that is not whole yet, as far as known.
+    record_need: usize,
     bulk: bool,
     out: Vec<u8>,
     sending: usize,
@@ -83,6 +87,7 @@ impl Stream {
             fin: false,
             eager: false,
             readable: false,
+            record_need: 0,
             bulk: false,
             out: Vec::new(),
             sending: 0,
@@ -226,9 +231,10 @@ impl Stream {
             larger.extend_from_slice(&input);
             self.buffers.put(std::mem::replace(&mut input, larger));
         }
-        if input.capacity() - input.len() < limits::RECEIVE_BUFFER / 2 {
+        let missing = self.record_need.saturating_sub(input.len() - plain);
+        if input.capacity() - input.len() < missing.max(SMALL_ROOM) {
             // A head that is longer than one record; bounded by the limits of the parser above.
-            let mut larger = Vec::with_capacity(input.len() + limits::RECEIVE_BUFFER);
+            let mut larger = Vec::with_capacity(input.len() + missing.max(4 * SMALL_ROOM));
             larger.extend_from_slice(&input);
             self.buffers.put(input);
             input = larger;
@@ -288,7 +294,10 @@ impl Stream {
         };
         while let Some(rest) = self.input.get_mut(self.cipher..) {
             match records.open(rest) {
-                Ok(Opened::Partial { .. }) => break,
+                Ok(Opened::Partial { need }) => {
+                    self.record_need = need;
+                    break;
+                }
                 Ok(Opened::Data { plaintext, used }) => {
                     let place = self.cipher + plaintext.start..self.cipher + plaintext.end;
                     self.cipher += used;

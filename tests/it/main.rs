@@ -17,6 +17,7 @@ mod descriptors;
 mod failure;
 mod faults;
 mod forwarding;
+mod memory;
 mod openssl;
 mod request_framing;
 mod request_head;

@@ -128,6 +128,13 @@ impl Client {
         self.reader.stream.flush()
     }
 
+    /// Sends of `bytes` what the proxy takes before it stops for 100 ms.
+    pub fn send_what_fits(&mut self, bytes: &[u8]) {
+        let pause = Some(std::time::Duration::from_millis(100));
+        self.reader.stream.socket().set_write_timeout(pause).unwrap();
+        let _ = self.try_send(bytes);
+    }
+
     /// Reads the response to a request that was not HEAD.
     #[track_caller]
     pub fn response(&mut self) -> Response {
