@@ -225,7 +225,7 @@ impl Engine {
                     self.app.clear();
                 }
                 Action::ShutdownUpstream => {
-                    assert!(self.linked && self.exchange.is_tunnel(), "only of a tunnel")
+                    assert!(self.linked && self.exchange.is_tunnel(), "only of a tunnel: {:?}", self.exchange)
                 }
                 Action::Finish(Finish::KeepAlive) => {
                     assert!(!self.linked && !self.wanted, "the app's connection is given back first");
@@ -248,6 +248,13 @@ mod tests {
     use std::time::Instant;
 
     use super::fuzz;
+
+    #[test]
+    fn a_half_close_after_the_tunnel_has_ended_shuts_nothing() {
+        let script =
+            [0, 96, 237, 255, 22, 58, 195, 54, 239, 0, 0, 0, 0, 0, 0, 0, 12, 0, 116, 255, 255, 255, 255, 26];
+        fuzz(&script, Instant::now());
+    }
 
     #[test]
     fn the_target_holds_on_seeded_scripts() {

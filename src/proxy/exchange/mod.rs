@@ -398,6 +398,8 @@ impl Exchange {
             self.link = Link::Closed;
         }
         self.acquire = None;
+        // What is given back needs no closing of its sending half any more.
+        self.shutdown = false;
         self.upstream_out.clear();
     }
 
