@@ -74,7 +74,7 @@ fn serve(loaded: Loaded, hint: bool) -> ExitCode {
     if !diagnostics.is_empty() {
         complain(&config::render::text(&diagnostics));
     }
-    if diagnostics.iter().any(|diagnostic| diagnostic.code.severity() == Severity::Error) {
+    if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         return ExitCode::from(CONFIG_ERROR);
     }
     match startup::run(loaded.model, hint) {

@@ -19,6 +19,7 @@ mod faults;
 mod forwarding;
 mod memory;
 mod openssl;
+mod ports;
 mod request_framing;
 mod request_head;
 mod response;
