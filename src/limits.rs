@@ -148,6 +148,15 @@ pub const REST_AFTER: Duration = Duration::from_secs(1);
 /// Step of the deadline wheel: deadlines fire at most this late.
 pub const DEADLINE_STEP: Duration = Duration::from_millis(100);
 
+// Certificate authorities.
+
+/// From a request to an authority sent to the end of its answer; Let's Encrypt answers within seconds.
+pub const ACME_REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// Connecting to an authority, TLS included.
+pub const ACME_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// From a challenge answered to the verdict: authorities look from several places, one after another.
+pub const ACME_ORDER_TIMEOUT: Duration = Duration::from_secs(120);
+
 const _: () = assert!(TARGET_BYTES < HEAD_BYTES, "a target must fit in a head");
 const _: () = assert!(REPLAY_BYTES >= HEAD_BYTES, "a head without body can be sent again");
 const _: () = assert!(RECEIVE_BUFFER < BULK_BUFFER, "a bulk buffer is the larger one");

@@ -1,5 +1,7 @@
-//! Room 12. Certificates: the state directory that keeps them ([`store`]) and the CA for names that no
-//! public CA can vouch for ([`local_ca`]).
+//! Where certificates come from: the local CA, authorities on the network (ACME, RFC 8555), and the store
+//! that keeps them.
 
+pub mod install;
 pub mod local_ca;
+pub mod slot;
 pub mod store;

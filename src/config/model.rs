@@ -7,11 +7,18 @@ use std::time::Duration;
 
 use crate::limits;
 
+mod acme;
+
+pub use acme::{
+    Acme, AcmePolicy, Authority, ChallengeKind, DnsMeans, DnsProvider, ExternalAccount, KeyKind, OnDemand,
+    Preset, Propagation, Scheduling, TsigAlgorithm, TsigKey,
+};
+
 /// The whole configuration of one running proxy.
 #[derive(Clone, Debug)]
 pub struct Model {
-    /// Contact address for certificate authorities.
-    pub email: Option<String>,
+    /// Certificates from authorities on the network, for sites that say nothing else.
+    pub acme: Acme,
     /// Listeners and process-wide choices.
     pub server: Server,
     /// TLS of all sites.
@@ -221,6 +228,9 @@ pub struct Site {
     pub host: HostPattern,
     /// Where its certificate comes from.
     pub tls: SiteTls,
+    /// How an authority on the network is asked for it, if neither files nor the local CA have it; `None`:
+    /// never.
+    pub acme: Option<Arc<AcmePolicy>>,
     /// `true`: plain HTTP requests are redirected to HTTPS; `false`: they are served too.
     pub redirect: bool,
     /// Routes, no two with the same path; the last one matches every path if the site has a `to`. The most
@@ -252,7 +262,7 @@ impl std::fmt::Display for HostPattern {
 /// Where a site's certificate comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SiteTls {
-    /// The local CA for local names; otherwise a certificate directory or an ACME CA.
+    /// A pair of the certificate directory; else the local CA for local names; else an ACME CA.
     Auto,
     /// Pairs that the site names; more than one (ECDSA beside RSA) is allowed.
     Files(Vec<CertificateFiles>),

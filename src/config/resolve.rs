@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::diagnostic::{Code, Findings, Spot};
-use super::model::{AccessLog, Limits, Log, Model, RecordLayer, Server, Timeouts, Tls, Workers};
+use super::model::{AccessLog, Acme, Limits, Log, Model, RecordLayer, Server, Timeouts, Tls, Workers};
 use super::nearest::nearest;
 use super::raw::{Entry, Node, Raw};
 use super::reference::{self, Kind};
@@ -27,9 +27,10 @@ pub(super) fn resolve(
     let limits = bounds(&mut reader);
     let timeouts = timeouts(&mut reader);
     let log = log(&mut reader);
-    let email = email(&mut reader);
+    let _ = email(&mut reader);
+    let acme = Acme::default();
     let sites = site::sites(&mut reader, &mut places);
-    (Model { email, server, tls, limits, timeouts, log, sites }, places)
+    (Model { acme, server, tls, limits, timeouts, log, sites }, places)
 }
 
 /// Reads options by their full names over all files.

@@ -47,7 +47,7 @@ pub(super) fn sites(reader: &mut Reader<'_>, places: &mut Places) -> Vec<Arc<Sit
             reader.findings.conflict(Code::DuplicateHost, entry.key_spot, other, cause, "join them");
         }
         let index = u32::try_from(sites.len()).unwrap_or(u32::MAX);
-        sites.push(Arc::new(Site { index, host: pattern, tls, redirect, routes }));
+        sites.push(Arc::new(Site { index, host: pattern, tls, acme: None, redirect, routes }));
         places.sites.push(SitePlaces { host: entry.key_spot, pairs, routes: route_places });
     }
     sites

@@ -98,7 +98,6 @@ fn a_full_configuration_means_what_it_says() {
     // The upstream 127.0.0.1:8080 is the plain listener here.
     let loaded = good(&FULL.replace("to = \"127.0.0.1:8080\"", "to = \"127.0.0.1:8081\""));
     let model = &loaded.model;
-    assert_eq!(model.email.as_deref(), Some("ops@example.com"));
     assert_eq!(model.server.https, ["[::1]:8443".parse().unwrap()]);
     assert_eq!(model.server.workers, Workers::Cpus(vec![0, 1]));
     assert!(model.server.proxy_protocol && model.server.https_given);

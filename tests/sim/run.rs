@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use lockring::config::model::{
-    HostPattern, Limits, Log, Model, PathPattern, Route, Server, Site, SiteTls, Timeouts, Tls, Upstream,
-    Workers,
+    Acme, HostPattern, Limits, Log, Model, PathPattern, Route, Server, Site, SiteTls, Timeouts, Tls,
+    Upstream, Workers,
 };
 use lockring::proxy::outcome::ConnectionFacts;
 use lockring::proxy::route::Table;
@@ -39,10 +39,10 @@ fn model(luck: &mut Luck, calm: bool) -> Model {
     let to = if luck.percent(50) { vec![to(1)] } else { vec![to(1), to(2)] };
     let routes = vec![Route { path: PathPattern::Prefix("/".into()), to }];
     let host = HostPattern::Exact("a.test".into());
-    let site = Site { index: 0, host, tls: SiteTls::Auto, redirect: false, routes };
+    let site = Site { index: 0, host, tls: SiteTls::Auto, acme: None, redirect: false, routes };
     let body = (!calm && luck.percent(20)).then(|| luck.below(60_000));
     Model {
-        email: None,
+        acme: Acme::default(),
         server: Server {
             https: Vec::new(),
             http: Vec::new(),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::config::model::{
-    HostPattern, Limits, Log, Model, PathPattern, Route, Server, Site, SiteTls, Timeouts, Tls, Upstream,
-    Workers,
+    Acme, HostPattern, Limits, Log, Model, PathPattern, Route, Server, Site, SiteTls, Timeouts, Tls,
+    Upstream, Workers,
 };
 
 /// A model of `(host, path, 127.0.0.1:port | demo)` lines; lines with the same host are one site.
@@ -32,7 +32,14 @@ pub(crate) fn model(lines: &[(&str, &str, &str)]) -> Model {
             site.routes.push(route);
         } else {
             let index = sites.len() as u32;
-            sites.push(Site { index, host, tls: SiteTls::Auto, redirect: true, routes: vec![route] });
+            sites.push(Site {
+                index,
+                host,
+                tls: SiteTls::Auto,
+                acme: None,
+                redirect: true,
+                routes: vec![route],
+            });
         }
     }
     let server = Server {
@@ -51,7 +58,7 @@ pub(crate) fn model(lines: &[(&str, &str, &str)]) -> Model {
         underscores: false,
     };
     Model {
-        email: None,
+        acme: Acme::default(),
         server,
         limits: Limits::default(),
         timeouts: Timeouts::default(),
