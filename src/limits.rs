@@ -157,6 +157,113 @@ pub const ACME_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// From a challenge answered to the verdict: authorities look from several places, one after another.
 pub const ACME_ORDER_TIMEOUT: Duration = Duration::from_secs(120);
 
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+/// A life below this renews at its half instead of at two thirds: Let's Encrypt's advice to integrators.
+pub const ACME_SHORT_LIFE: Duration = Duration::from_secs(10 * DAY);
+/// Shortest life that public authorities issue, rounded down (160 h): below it, every wait of the schedule
+/// shrinks in proportion, so that a certificate of a minute is retried within seconds.
+pub const ACME_REFERENCE_LIFE: Duration = Duration::from_secs(6 * DAY);
+/// Part of its life by which a renewal is moved at random: 90-day certificates spread over two days.
+pub const ACME_JITTER: f64 = 0.02;
+/// Time left at which a certificate is renewed whatever renewal information says, at least (a twentieth of
+/// its life otherwise): certmagic's bound, with a few attempts' time at the end.
+pub const ACME_EMERGENCY: Duration = Duration::from_secs(5 * MINUTE);
+/// First question for renewal information, at the earliest: the authority has to know its certificate.
+pub const ACME_ARI_FIRST_MIN: Duration = Duration::from_secs(MINUTE);
+/// The same at the latest; the spread keeps a thousand new certificates from asking at once.
+pub const ACME_ARI_FIRST_MAX: Duration = Duration::from_secs(10 * MINUTE);
+/// Shortest wait between questions for renewal information (RFC 9773 §4.3.2 names a minute).
+pub const ACME_ARI_POLL_MIN: Duration = Duration::from_secs(MINUTE);
+/// Longest: RFC 9773 §4.3.2 names a day, Let's Encrypt asks for two questions a day.
+pub const ACME_ARI_POLL_MAX: Duration = Duration::from_secs(12 * HOUR);
+/// The wait when the authority names none; Let's Encrypt names this.
+pub const ACME_ARI_POLL: Duration = Duration::from_secs(6 * HOUR);
+/// Bytes kept of the page that explains a changed window; it only goes into a log line.
+pub const ACME_EXPLANATION_BYTES: usize = 512;
+/// Waits after the first failures in a row, and after all later ones: Let's Encrypt's own advice.
+pub const ACME_BACKOFF: [Duration; 4] = [
+    Duration::from_secs(MINUTE),
+    Duration::from_secs(10 * MINUTE),
+    Duration::from_secs(100 * MINUTE),
+    Duration::from_secs(DAY),
+];
+/// Part by which a wait is lengthened or shortened at random, so that slots that failed together part.
+pub const ACME_BACKOFF_SPREAD: f64 = 0.1;
+/// With less than this left (or a quarter of the life), attempts come at least each [`ACME_BACKOFF_SOON`].
+pub const ACME_SOON: Duration = Duration::from_secs(3 * DAY);
+/// Longest wait then, and while there is no certificate: four attempts a day.
+pub const ACME_BACKOFF_SOON: Duration = Duration::from_secs(6 * HOUR);
+/// With less than this left, attempts come at least each [`ACME_BACKOFF_LAST`].
+pub const ACME_LAST: Duration = Duration::from_secs(DAY);
+/// Longest wait then: hourly, far below the five failures an hour that Let's Encrypt allows.
+pub const ACME_BACKOFF_LAST: Duration = Duration::from_secs(HOUR);
+/// Expired for longer than this, a certificate is tried for as if there were none: hourly failures would
+/// reach the 1,152 in a row at which Let's Encrypt pauses an account.
+pub const ACME_GIVEN_UP: Duration = Duration::from_secs(7 * DAY);
+/// Between attempts that the authority refused for what was asked: only a person can change that.
+pub const ACME_BLOCKED_RETRY: Duration = Duration::from_secs(DAY);
+/// Wait after another instance turned out to have finished the same order.
+pub const ACME_LOST_ORDER_RETRY: Duration = Duration::from_secs(MINUTE);
+/// Longest `Retry-After` believed: the longest window of a limit at Let's Encrypt.
+pub const ACME_RETRY_AFTER_MAX: Duration = Duration::from_secs(7 * DAY);
+/// Age up to which an order is resumed after a restart: authorizations live an hour with short profiles.
+pub const ACME_RESUME_AGE: Duration = Duration::from_secs(50 * MINUTE);
+/// Restarts that may resume one order; more are a crash loop, and each counts as a failure.
+pub const ACME_RESUMES: u32 = 3;
+/// How long failures of an authority itself go on before the next authority is asked.
+pub const ACME_NEXT_AUTHORITY: Duration = Duration::from_secs(HOUR);
+/// Bytes kept of a failure's text, which may be the authority's own words.
+pub const ACME_FAILURE_BYTES: usize = 1024;
+/// Failing for longer than this is an error, no longer a warning.
+pub const ACME_FAILING_ERROR: Duration = Duration::from_secs(DAY);
+/// Between calls of the hook while a renewal fails.
+pub const ACME_HOOK_INTERVAL: Duration = Duration::from_secs(DAY);
+/// The same while it is critical.
+pub const ACME_HOOK_INTERVAL_CRITICAL: Duration = Duration::from_secs(HOUR);
+/// Failed authorizations of one name in an hour; Let's Encrypt allows five.
+pub const ACME_FAILED_AUTHORIZATIONS: usize = 3;
+/// In which they are counted.
+pub const ACME_FAILED_AUTHORIZATIONS_WINDOW: Duration = Duration::from_secs(HOUR);
+/// Certificates for one exact set of names in [`ACME_ISSUED_WINDOW`]; Let's Encrypt allows five.
+pub const ACME_ISSUED: usize = 3;
+/// The same when the authority itself asks for a new one: one is in reserve for that.
+pub const ACME_ISSUED_REQUESTED: usize = 4;
+/// In which they are counted.
+pub const ACME_ISSUED_WINDOW: Duration = Duration::from_secs(7 * DAY);
+/// Shortest time between two certificates of a set that the authority asks for: its renewal information may
+/// be stuck in the past.
+pub const ACME_ISSUED_SPACING_REQUESTED: Duration = Duration::from_secs(DAY);
+/// The same when the certificate was lost or its configuration changed.
+pub const ACME_ISSUED_SPACING_LOST: Duration = Duration::from_secs(HOUR);
+/// Orders of an account in one go; Let's Encrypt allows 300.
+pub const ACME_ORDER_BURST: u32 = 20;
+/// After which one more order may follow: Let's Encrypt's own refill.
+pub const ACME_ORDER_REFILL: Duration = Duration::from_secs(36);
+/// Orders of an account at the same time: more win nothing, as the acme thread is one.
+pub const ACME_ORDERS_OPEN: usize = 2;
+/// Sets and names that one account's budget counts; the oldest are forgotten first. 100,000 sites and
+/// their failures stay below 20 MB.
+pub const ACME_BUDGET_ENTRIES: usize = 100_000;
+/// How far the clock may be from the authority's before it is suspect.
+pub const ACME_CLOCK_SKEW: Duration = Duration::from_secs(5 * MINUTE);
+/// Longest time that the plan asks the driver to wait: wall time may step.
+pub const ACME_WAIT_MAX: Duration = Duration::from_secs(DAY);
+/// Life of an answer that allows a name on demand.
+pub const ACME_DEMAND_ALLOWED: Duration = Duration::from_secs(60);
+/// Life of an answer that refuses one.
+pub const ACME_DEMAND_REFUSED: Duration = Duration::from_secs(300);
+/// Answers kept, the oldest forgotten first: about a megabyte.
+pub const ACME_DEMAND_ANSWERS: usize = 4096;
+/// Handshakes that wait for a name on demand, over all names.
+pub const ACME_DEMAND_WAITING: usize = 10;
+/// Labels of a name on demand in front of its suffix of two labels.
+pub const ACME_DEMAND_LABELS: usize = 5;
+/// In which new names on demand are counted.
+pub const ACME_DEMAND_WINDOW: Duration = Duration::from_secs(HOUR);
+
 const _: () = assert!(TARGET_BYTES < HEAD_BYTES, "a target must fit in a head");
 const _: () = assert!(REPLAY_BYTES >= HEAD_BYTES, "a head without body can be sent again");
 const _: () = assert!(RECEIVE_BUFFER < BULK_BUFFER, "a bulk buffer is the larger one");

@@ -95,6 +95,8 @@ fn pure_rooms_reach_for_nothing() {
     ];
     for text in bad {
         assert_eq!(lines(checks::purity, "src/http1/head.rs", text), [1], "{text}");
+        assert_eq!(lines(checks::purity, "src/acme/plan/ari.rs", text), [1], "a pure folder: {text}");
+        assert_eq!(lines(checks::purity, "src/acme/order.rs", text), [0; 0], "not a pure folder");
         assert_eq!(lines(checks::purity, "src/io/worker.rs", text), [0; 0], "not a pure room");
         let tests = format!("#[cfg(test)]\nmod tests {{ {text} }}");
         assert_eq!(lines(checks::purity, "src/http1/head.rs", &tests), [0; 0], "tests may");

@@ -3,5 +3,6 @@
 
 pub mod install;
 pub mod local_ca;
+pub mod plan;
 pub mod slot;
 pub mod store;
