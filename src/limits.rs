@@ -156,6 +156,37 @@ pub const ACME_REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 pub const ACME_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// From a challenge answered to the verdict: authorities look from several places, one after another.
 pub const ACME_ORDER_TIMEOUT: Duration = Duration::from_secs(120);
+/// Bytes of an authority's answer: a chain is 8 KiB, a directory 1.
+pub const ACME_ANSWER_BYTES: usize = 1024 * 1024;
+/// Bytes of one text of an authority that are kept for logs; a link to a page with a token is the longest.
+pub const ACME_TEXT_BYTES: usize = 2048;
+/// Subproblems of one answer, and challenges of one authorization: certificates have up to 100 names.
+pub const ACME_PROBLEMS: usize = 100;
+/// Longest `Retry-After` believed: rate limits of Let's Encrypt are counted over a week.
+pub const ACME_RETRY_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Tries of one operation whose nonces are refused, each of up to four requests: of 1000 issuances not one
+/// fails when half of all nonces are refused.
+pub const ACME_NONCE_TRIES: u32 = 10;
+/// First wait before an order is looked at again; it grows by a third each time.
+pub const ACME_POLL_FIRST: Duration = Duration::from_secs(1);
+/// Longest of those waits.
+pub const ACME_POLL_LONGEST: Duration = Duration::from_secs(15);
+/// Idle connections to one authority are not kept longer than this; its servers close them after minutes.
+pub const ACME_KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Hosts of authorities to which an idle connection is kept: an authority has one, seldom two.
+pub const ACME_IDLE_CONNECTIONS: usize = 8;
+/// Addresses of an authority's name that are tried in turn.
+pub const ACME_ADDRESSES: usize = 8;
+/// Bytes of a proxy's answer to CONNECT.
+pub const ACME_PROXY_HEAD_BYTES: usize = 8 * 1024;
+/// Renewal windows are not fetched more often than this (RFC 9773 §4.3.2).
+pub const ACME_RENEWAL_INFO_SOONEST: Duration = Duration::from_secs(60);
+/// Nor more seldom than this: a revocation should be seen within a day.
+pub const ACME_RENEWAL_INFO_LATEST: Duration = Duration::from_secs(24 * 3600);
+/// When the authority does not say: RFC 9773 §4.3.3 suggests 6 hours.
+pub const ACME_RENEWAL_INFO_DEFAULT: Duration = Duration::from_secs(6 * 3600);
+/// Life of a certificate that answers TLS-ALPN-01; validators do not look at it.
+pub const ACME_CHALLENGE_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;

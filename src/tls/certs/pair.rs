@@ -101,6 +101,30 @@ impl CertifiedPair {
     /// # Errors
     /// What is wrong with either, or that they do not belong together.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, PairError> {
+        Self::read(chain, key, CertifiedKey::keys_match)
+    }
+
+    /// [`Self::from_pem`] for the pair of a TLS-ALPN-01 challenge. Its critical extension (RFC 8737 §3) is
+    /// one that rustls, looking as a client would, refuses.
+    ///
+    /// # Errors
+    /// What is wrong with either, or that they do not belong together.
+    pub fn for_challenge(chain: &[u8], key: &[u8]) -> Result<Self, PairError> {
+        Self::read(chain, key, |certified| {
+            let key = certified.key.public_key();
+            let parsed = certified.end_entity_cert().ok().and_then(|leaf| parse(leaf).ok());
+            match key.zip(parsed) {
+                Some((key, leaf)) if key.as_ref() == leaf.public_key().raw => Ok(()),
+                _ => Err(rustls::InconsistentKeys::KeyMismatch.into()),
+            }
+        })
+    }
+
+    fn read(
+        chain: &[u8],
+        key: &[u8],
+        keys_match: impl Fn(&CertifiedKey) -> Result<(), rustls::Error>,
+    ) -> Result<Self, PairError> {
         let provider = provider();
         let chain = CertificateDer::pem_slice_iter(chain)
             .collect::<Result<Vec<_>, _>>()
@@ -112,7 +136,7 @@ impl CertifiedPair {
         }
         let signing = signing_key(key, &provider)?;
         let certified = CertifiedKey::new(chain, Arc::clone(&signing));
-        match certified.keys_match() {
+        match keys_match(&certified) {
             Ok(()) => {}
             Err(rustls::Error::InconsistentKeys(_)) => return Err(mismatch(&certified)),
             Err(error) => return Err(PairError::BadCertificate(error.to_string())),
