@@ -295,6 +295,23 @@ pub const ACME_DEMAND_LABELS: usize = 5;
 /// In which new names on demand are counted.
 pub const ACME_DEMAND_WINDOW: Duration = Duration::from_secs(HOUR);
 
+// Several machines with one storage: see `acme::store::Lease`.
+
+/// Between a leader's signs of life, and between the looks of others.
+pub const LEASE_INTERVAL: Duration = Duration::from_secs(10);
+/// From a sign of life, how long its writer leads: two may fail.
+pub const LEASE_VALID: Duration = Duration::from_secs(30);
+/// A sign of life that took longer to write counts for nothing: others may have gone on.
+pub const LEASE_WRITE: Duration = Duration::from_secs(10);
+/// Without a sign of life for so long, another claims leadership.
+pub const LEASE_QUIET: Duration = Duration::from_secs(30);
+/// From a claim to leadership: any leader whose sign of life it replaced has ended by then.
+pub const LEASE_SETTLE: Duration = Duration::from_secs(30);
+
+const _: () =
+    assert!(LEASE_VALID.as_secs() >= 3 * LEASE_INTERVAL.as_secs(), "one failure ends no leadership");
+const _: () = assert!(LEASE_SETTLE.as_secs() >= LEASE_VALID.as_secs(), "a claim outlasts who led before it");
+const _: () = assert!(LEASE_SETTLE.as_secs() > 2 * LEASE_WRITE.as_secs(), "rival claims are seen");
 const _: () = assert!(TARGET_BYTES < HEAD_BYTES, "a target must fit in a head");
 const _: () = assert!(REPLAY_BYTES >= HEAD_BYTES, "a head without body can be sent again");
 const _: () = assert!(RECEIVE_BUFFER < BULK_BUFFER, "a bulk buffer is the larger one");

@@ -133,7 +133,6 @@ pub struct Root {
 }
 
 /// A certificate for one host and its key.
-#[derive(Debug)]
 pub struct LeafPem {
     /// The chain that a server sends: the leaf alone, since clients hold the root.
     pub chain: String,
@@ -145,6 +144,18 @@ pub struct LeafPem {
     pub not_after: u64,
     /// Why it could not be kept for the next start; it works nevertheless.
     pub unsaved: Option<store::Error>,
+}
+
+impl fmt::Debug for LeafPem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the key.
+        f.debug_struct("LeafPem")
+            .field("chain", &self.chain)
+            .field("not_before", &self.not_before)
+            .field("not_after", &self.not_after)
+            .field("unsaved", &self.unsaved)
+            .finish_non_exhaustive()
+    }
 }
 
 impl LeafPem {

@@ -8,17 +8,38 @@
 //!   NAME/                                   a pair: certificate chain and key as one unit
 //!     7/certificate.pem, key.pem            a generation: written whole, then never changed
 //!     current -> 7                          replaced by rename
+//!   acme/                                   what the acme thread keeps: see `acme`
 //! ```
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::io::sys;
+use crate::tls::certs::PairError;
+
+mod acme;
+mod audit;
+mod certificates;
+mod export;
+mod leadership;
+mod lease;
+mod lock;
+mod orders;
 mod pair;
 
+pub use acme::{AcmeStore, Document};
+pub use audit::Notice;
+pub use certificates::{Fault, Flaw, Found, Kept, Seen};
+pub use export::{Exported, export};
+pub use leadership::{Leadership, Standing};
+pub use lease::{Action, Lease, Look, Record};
+pub use lock::Lock;
+pub use orders::SavedOrder;
 pub use pair::Pair;
 
 /// Bytes of a file that is read from the state directory: chains are 2 to 10 KiB.
@@ -65,6 +86,16 @@ pub enum Error {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// What should be kept is not a chain with its key.
+    NotAPair(PairError),
+    /// A newer version of this program made the directory, in a form that this one does not know.
+    NewerForm(PathBuf),
+    /// What should be kept cannot be written as JSON.
+    NotJson(serde_json::Error),
+    /// It was opened for reading only.
+    ForReading,
+    /// Nothing is written here, for a reason found when it was opened; reading works.
+    ReadOnly(Arc<Error>),
 }
 
 impl fmt::Display for Error {
@@ -81,12 +112,23 @@ impl fmt::Display for Error {
             Self::ForeignOwner { path, uid } => {
                 write!(
                     f,
-                    "{} belongs to another user (uid {uid}), who could replace keys in it",
+                    "{} belongs to another user (uid {uid}), who could replace keys in it; run: chown -R {} {}",
+                    path.display(),
+                    sys::user_id(),
                     path.display()
                 )
             }
             Self::BadName(name) => write!(f, "{name:?} cannot be the name of a file"),
             Self::Damaged { path, what } => write!(f, "{}: {what}", path.display()),
+            Self::NotAPair(error) => write!(f, "not kept: {error}"),
+            Self::NewerForm(path) => write!(
+                f,
+                "{} was made by a newer version of lockring; install that version, or name another state directory",
+                path.display()
+            ),
+            Self::NotJson(error) => write!(f, "cannot be written as JSON: {error}"),
+            Self::ForReading => f.write_str("it was opened for reading only"),
+            Self::ReadOnly(reason) => write!(f, "nothing is written to the state directory: {reason}"),
         }
     }
 }
@@ -95,6 +137,9 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io { error, .. } => Some(error),
+            Self::NotAPair(error) => Some(error),
+            Self::NotJson(error) => Some(error),
+            Self::ReadOnly(reason) => Some(&**reason),
             _ => None,
         }
     }
@@ -177,8 +222,13 @@ impl Dir {
     /// # Errors
     /// [`Error::Io`]; then the old content stands.
     pub fn replace(&self, name: &str, content: &[u8]) -> Result<(), Error> {
-        let path = self.path.join(file_name(name)?);
-        let temporary = write_temporary(&self.path, content)?;
+        self.replace_file(&file_name(name)?, content, 0o600)
+    }
+
+    /// [`Self::replace`] with a file's own name, and with permissions.
+    fn replace_file(&self, file: &str, content: &[u8], mode: u32) -> Result<(), Error> {
+        let path = self.path.join(file);
+        let temporary = write_temporary_as(&self.path, content, mode)?;
         let renamed = fs::rename(&temporary, &path).map_err(|error| io_error("replace", &path, error));
         if renamed.is_err() {
             let _ = fs::remove_file(&temporary);
@@ -193,7 +243,12 @@ impl Dir {
     /// # Errors
     /// [`Error::Io`].
     pub fn create(&self, name: &str, content: &[u8]) -> Result<bool, Error> {
-        let path = self.path.join(file_name(name)?);
+        self.create_file(&file_name(name)?, content)
+    }
+
+    /// [`Self::create`] with a file's own name.
+    fn create_file(&self, file: &str, content: &[u8]) -> Result<bool, Error> {
+        let path = self.path.join(file);
         let temporary = write_temporary(&self.path, content)?;
         // A link, unlike a rename, fails if the name is taken.
         let linked = fs::hard_link(&temporary, &path);
@@ -225,15 +280,43 @@ fn file_name(word: &str) -> Result<String, Error> {
     if name.is_empty() || name.len() > 255 { Err(Error::BadName(word.to_owned())) } else { Ok(name) }
 }
 
+/// The word that [`file_name`] made a name of, or `None` if it never made this one.
+fn word_of(name: &str) -> Option<String> {
+    let mut word = Vec::with_capacity(name.len());
+    let mut bytes = name.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            let digits = [bytes.next()?, bytes.next()?];
+            word.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
+        } else {
+            word.push(byte);
+        }
+    }
+    let word = String::from_utf8(word).ok()?;
+    file_name(&word).is_ok_and(|again| again == name).then_some(word)
+}
+
 fn make_dir(path: &Path) -> Result<(), Error> {
     if path.is_dir() {
         return Ok(());
     }
     match DirBuilder::new().mode(0o700).recursive(true).create(path) {
-        Ok(()) => path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), sync_dir),
+        Ok(()) => {
+            own_all_of(path)?;
+            path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), sync_dir)
+        }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(Error::NotADirectory(path.to_owned())),
         Err(error) => Err(io_error("make directory", path, error)),
     }
+}
+
+/// Gives a directory that was just made the permissions that a umask took away from its owner.
+fn own_all_of(path: &Path) -> Result<(), Error> {
+    let whole = fs::symlink_metadata(path).and_then(|found| match found.mode() & 0o777 {
+        0o700 => Ok(()),
+        _ => fs::set_permissions(path, fs::Permissions::from_mode(0o700)),
+    });
+    whole.map_err(|error| io_error("make directory", path, error))
 }
 
 /// Refuses what others could read or change, by the permission bits that must not be set.
@@ -246,12 +329,10 @@ fn check(path: &Path, found: &fs::Metadata, forbidden: u32) -> Result<(), Error>
         return Err(Error::Exposed { path: path.to_owned(), mode });
     }
     // Root may read a service user's state; network file systems also show root's files as nobody's.
-    let ours = fs::metadata("/proc/self").map(|process| process.uid());
-    match ours {
-        Ok(uid) if uid != 0 && uid != found.uid() => {
-            Err(Error::ForeignOwner { path: path.to_owned(), uid: found.uid() })
-        }
-        _ => Ok(()),
+    match sys::user_id() {
+        0 => Ok(()),
+        ours if ours == found.uid() => Ok(()),
+        _ => Err(Error::ForeignOwner { path: path.to_owned(), uid: found.uid() }),
     }
 }
 
@@ -263,19 +344,36 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     };
     let found = file.metadata().map_err(|error| io_error("look at", path, error))?;
     check(path, &found, 0o077)?;
-    let mut content = Vec::new();
+    read_bounded(file, path, &found).map(Some)
+}
+
+/// The content of a file of at most [`FILE_BYTES`].
+fn read_bounded(file: File, path: &Path, found: &fs::Metadata) -> Result<Vec<u8>, Error> {
+    // Room for all of it at once: a buffer that grows leaves copies of a key in freed memory.
+    let room = usize::try_from(found.len().min(FILE_BYTES)).unwrap_or_default() + 64;
+    let mut content = Vec::with_capacity(room);
     file.take(FILE_BYTES + 1).read_to_end(&mut content).map_err(|error| io_error("read", path, error))?;
     if content.len() as u64 > FILE_BYTES {
         return Err(Error::Damaged { path: path.to_owned(), what: "larger than 1 MiB" });
     }
-    Ok(Some(content))
+    Ok(content)
 }
 
 /// A new file (0600) in `dir` with this content, on disk, under a name that nobody else uses.
 fn write_temporary(dir: &Path, content: &[u8]) -> Result<PathBuf, Error> {
+    write_temporary_as(dir, content, 0o600)
+}
+
+/// [`write_temporary`] with other permissions.
+fn write_temporary_as(dir: &Path, content: &[u8], mode: u32) -> Result<PathBuf, Error> {
     let (path, mut file) =
-        temporary(dir, |path| OpenOptions::new().write(true).create_new(true).mode(0o600).open(path))?;
-    let written = file.write_all(content).and_then(|()| file.sync_all());
+        temporary(dir, |path| OpenOptions::new().write(true).create_new(true).mode(mode).open(path))?;
+    // Only a umask can have taken permissions away; what others may not have was never given.
+    let as_asked = file.metadata().and_then(|found| match found.mode() & 0o777 {
+        found if found == mode => Ok(()),
+        _ => file.set_permissions(fs::Permissions::from_mode(mode)),
+    });
+    let written = as_asked.and_then(|()| file.write_all(content)).and_then(|()| file.sync_all());
     if let Err(error) = written {
         let _ = fs::remove_file(&path);
         return Err(io_error("write", &path, error));
@@ -316,6 +414,10 @@ fn is_stale(path: &Path) -> bool {
 /// Makes the names in a directory last: without it a rename may be lost with the power.
 fn sync_dir(path: &Path) -> Result<(), Error> {
     File::open(path).and_then(|dir| dir.sync_all()).map_err(|error| io_error("sync", path, error))
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn io_error(step: &'static str, path: &Path, error: io::Error) -> Error {

@@ -1,6 +1,6 @@
 //! Tests of the state directory's files; pairs are tested beside their code.
 
-use super::{Error, Store, file_name};
+use super::{Error, Store, file_name, word_of};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
@@ -15,6 +15,18 @@ impl Scratch {
     pub(crate) fn new(name: &str) -> Self {
         let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
         let path = std::env::temp_dir().join(format!("lockring-{name}-{}-{nanos}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self { path }
+    }
+
+    /// In memory where the system has a place for that: for tests that write thousands of files.
+    pub(crate) fn in_memory(name: &str) -> Self {
+        let memory = std::path::Path::new("/dev/shm");
+        if !memory.is_dir() {
+            return Self::new(name);
+        }
+        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+        let path = memory.join(format!("lockring-{name}-{}-{nanos}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         Self { path }
     }
@@ -119,6 +131,10 @@ fn words_become_distinct_safe_names() {
     ];
     for (word, name) in cases {
         assert_eq!(file_name(word).unwrap(), name);
+        assert_eq!(word_of(name).as_deref(), Some(word));
+    }
+    for name in ["", ".new-1", "A", "%2A", "%61", "a%", "a%2", "%ff", "a b"] {
+        assert_eq!(word_of(name), None, "{name}");
     }
     assert!(matches!(file_name(""), Err(Error::BadName(_))));
     assert!(file_name(&"a".repeat(256)).is_err());

@@ -1,6 +1,7 @@
 //! A certificate chain and its key as one unit. Each version is a directory that is written whole under
 //! a temporary name, and a symbolic link names the one that counts, so the two can never be mixed.
 
+use std::fmt;
 use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, symlink};
@@ -8,11 +9,11 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::{Dir, Error, file_name, io_error, is_stale, read, sweep, sync_dir, temporary};
+use super::{Dir, Error, file_name, io_error, is_stale, own_all_of, read, sweep, sync_dir, temporary};
 
-const CERTIFICATE: &str = "certificate.pem";
-const KEY: &str = "key.pem";
-const CURRENT: &str = "current";
+pub(super) const CERTIFICATE: &str = "certificate.pem";
+pub(super) const KEY: &str = "key.pem";
+pub(super) const CURRENT: &str = "current";
 /// Times that reading begins anew because a generation went away meanwhile, which takes a reader that
 /// sleeps for an hour.
 const READ_TRIES: u32 = 4;
@@ -20,7 +21,7 @@ const READ_TRIES: u32 = 4;
 const NUMBER_TRIES: u64 = 64;
 
 /// A chain and its key, in PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Pair {
     /// The chain, leaf first.
     pub certificate: String,
@@ -28,8 +29,35 @@ pub struct Pair {
     pub key: Zeroizing<String>,
 }
 
+impl fmt::Debug for Pair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the key.
+        f.debug_struct("Pair").field("certificate", &self.certificate).finish_non_exhaustive()
+    }
+}
+
 /// Asked before each step of writing; an error stops there, as a kill would.
-type Gate<'a> = &'a mut dyn FnMut(&'static str) -> io::Result<()>;
+pub(super) type Gate<'a> = &'a mut dyn FnMut(&'static str) -> io::Result<()>;
+
+/// A file of a generation: the step that writes it, as in "cannot {step} {home}", its name, its content.
+pub(super) type Part<'a> = (&'static str, &'static str, &'a [u8]);
+
+/// Which generations beside the current one stay.
+#[derive(Clone, Copy)]
+pub(super) struct Keep {
+    /// How many older ones, whatever their age.
+    pub(super) older: usize,
+    /// Whether more of them stay for an hour, for readers that cannot begin anew.
+    pub(super) while_fresh: bool,
+}
+
+/// The files of a pair.
+pub(super) fn parts(pair: &Pair) -> [Part<'_>; 2] {
+    [
+        ("write a certificate in", CERTIFICATE, pair.certificate.as_bytes()),
+        ("write a key in", KEY, pair.key.as_bytes()),
+    ]
+}
 
 impl Dir {
     /// The pair kept for `name` (a host pattern), or `None` if none was ever kept.
@@ -63,42 +91,80 @@ impl Dir {
     /// [`Error::Io`]: then the pair before it stands.
     pub fn save_pair(&self, name: &str, pair: &Pair) -> Result<(), Error> {
         let home = self.dir(name)?;
-        sweep(&home.path);
-        let mut made = Vec::new();
-        let saved = save(&home.path, pair, &mut made, &mut |_| Ok(()));
-        if saved.is_err() {
-            for path in made {
-                let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
-            }
-            return saved;
-        }
-        prune(&home.path);
-        Ok(())
+        let keep = Keep { older: 1, while_fresh: true };
+        save(&home.path, &parts(pair), keep, &mut |_| Ok(())).map(drop)
     }
 }
 
-/// The steps of keeping a pair; `made` lists what an error leaves behind.
-fn save(home: &Path, pair: &Pair, made: &mut Vec<PathBuf>, gate: Gate<'_>) -> Result<(), Error> {
+/// Makes a generation of these files and lets `current` name it; gives its number. An error leaves
+/// nothing of it behind.
+pub(super) fn save(home: &Path, parts: &[Part<'_>], keep: Keep, gate: Gate<'_>) -> Result<u64, Error> {
+    sweep(home);
+    let mut made = Vec::new();
+    let saved = steps(home, parts, &mut made, gate);
+    if saved.is_err() {
+        for path in made {
+            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+        }
+    } else {
+        prune(home, keep);
+    }
+    saved
+}
+
+/// The steps of keeping a generation; `made` lists what an error leaves behind.
+pub(super) fn steps(
+    home: &Path,
+    parts: &[Part<'_>],
+    made: &mut Vec<PathBuf>,
+    gate: Gate<'_>,
+) -> Result<u64, Error> {
     let mut step = |name: &'static str| gate(name).map_err(|error| io_error(name, home, error));
     step("make a generation in")?;
     let (fresh, ()) = temporary(home, |path| DirBuilder::new().mode(0o700).create(path))?;
     made.push(fresh.clone());
+    own_all_of(&fresh)?;
     let fresh = Dir { path: fresh };
-    step("write a certificate in")?;
-    fresh.create(CERTIFICATE, pair.certificate.as_bytes())?;
-    step("write a key in")?;
-    fresh.create(KEY, pair.key.as_bytes())?;
+    for (writing, name, content) in parts {
+        step(writing)?;
+        fresh.create(name, content)?;
+    }
     step("name a generation in")?;
     let number = name_generation(home, &fresh.path)?;
+    made.push(home.join(number.to_string()));
     step("sync")?;
     sync_dir(home)?;
     step("make a link in")?;
+    point_at(home, number, made, &mut step)?;
+    step("sync")?;
+    sync_dir(home)?;
+    Ok(number)
+}
+
+/// Lets `current` name a generation; nothing that `made` lists may be taken away from then on.
+fn point_at(
+    home: &Path,
+    number: u64,
+    made: &mut Vec<PathBuf>,
+    step: &mut dyn FnMut(&'static str) -> Result<(), Error>,
+) -> Result<(), Error> {
     let (link, ()) = temporary(home, |path| symlink(number.to_string(), path))?;
     made.push(link.clone());
     step("replace the link in")?;
     let current = home.join(CURRENT);
     fs::rename(&link, &current).map_err(|error| io_error("replace", &current, error))?;
-    step("sync")?;
+    made.clear();
+    Ok(())
+}
+
+/// Lets `current` name a generation that is there.
+pub(super) fn repoint(home: &Path, number: u64) -> Result<(), Error> {
+    let mut made = Vec::new();
+    let pointed = point_at(home, number, &mut made, &mut |_| Ok(()));
+    for path in made {
+        let _ = fs::remove_file(path);
+    }
+    pointed?;
     sync_dir(home)
 }
 
@@ -119,30 +185,34 @@ fn name_generation(home: &Path, fresh: &Path) -> Result<u64, Error> {
     Err(io_error("rename", fresh, last.unwrap_or_else(|| ErrorKind::AlreadyExists.into())))
 }
 
-/// Removes generations before the last two, if they are old: a reader may be in the one that was current
-/// until now, and another writer may be about to make a fresh one current.
-fn prune(home: &Path) {
+/// Removes generations that nobody needs: those before the ones that stay, and those that a killed
+/// process never made current, once they are old: another writer may be about to make a fresh one current.
+fn prune(home: &Path, keep: Keep) {
     let Some(current) = fs::read_link(home.join(CURRENT)).ok().and_then(|target| generation(&target)) else {
         return;
     };
-    let mut older: Vec<u64> = generations(home).into_iter().filter(|number| *number < current).collect();
+    let (mut older, newer): (Vec<u64>, Vec<u64>) = generations(home)
+        .into_iter()
+        .filter(|number| *number != current)
+        .partition(|number| *number < current);
     older.sort_unstable();
-    older.pop();
-    for number in older {
-        let place = home.join(number.to_string());
-        if is_stale(&place) {
-            let _ = fs::remove_dir_all(place);
-        }
+    older.truncate(older.len().saturating_sub(keep.older));
+    let place = |number: u64| home.join(number.to_string());
+    let unused = older.into_iter().map(place).filter(|place| !keep.while_fresh || is_stale(place));
+    let left_over = newer.into_iter().map(place).filter(|place| is_stale(place));
+    for place in unused.chain(left_over) {
+        let _ = fs::remove_dir_all(place);
     }
 }
 
-fn generations(home: &Path) -> Vec<u64> {
+/// The numbers of the generations that are there.
+pub(super) fn generations(home: &Path) -> Vec<u64> {
     let entries = fs::read_dir(home).into_iter().flatten().flatten();
     entries.filter_map(|entry| generation(Path::new(&entry.file_name()))).collect()
 }
 
 /// The number that is the whole name; leading zeros and signs are not ours.
-fn generation(name: &Path) -> Option<u64> {
+pub(super) fn generation(name: &Path) -> Option<u64> {
     let text = name.to_str()?;
     let number: u64 = text.parse().ok()?;
     (number.to_string() == text).then_some(number)
@@ -167,7 +237,7 @@ fn damaged(path: &Path, what: &'static str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::{Gate, Pair, generations, prune, save};
+    use super::{Gate, Keep, Pair, generations, parts, prune, steps};
     use crate::acme::store::tests::Scratch;
     use crate::acme::store::{Dir, Error, Store};
     use std::fs;
@@ -183,7 +253,7 @@ mod tests {
     }
 
     fn save_until(dir: &Dir, name: &str, pair: &Pair, gate: Gate<'_>) -> Result<(), Error> {
-        save(&dir.dir(name).unwrap().path, pair, &mut Vec::new(), gate)
+        steps(&dir.dir(name).unwrap().path, &parts(pair), &mut Vec::new(), gate).map(drop)
     }
 
     #[test]
@@ -201,7 +271,7 @@ mod tests {
             let old = std::time::SystemTime::now() - std::time::Duration::from_secs(7200);
             fs::File::open(home.path.join(number.to_string())).unwrap().set_modified(old).unwrap();
         }
-        prune(&home.path);
+        prune(&home.path, Keep { older: 1, while_fresh: true });
         let mut kept = generations(&home.path);
         kept.sort_unstable();
         assert_eq!(kept, [4, 5], "the last two stay");

@@ -25,6 +25,14 @@ pub fn forbid_core_dumps() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// The user whose rights files are opened with. The owner of `/proc/self` is root's in a process that may
+/// not be traced, so it does not tell.
+#[must_use]
+pub fn user_id() -> u32 {
+    // SAFETY: the call takes nothing, and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
 fn limit() -> io::Result<libc::rlimit> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a valid rlimit that lives through the call.
