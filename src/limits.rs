@@ -148,6 +148,21 @@ pub const REST_AFTER: Duration = Duration::from_secs(1);
 /// Step of the deadline wheel: deadlines fire at most this late.
 pub const DEADLINE_STEP: Duration = Duration::from_millis(100);
 
+// Certificates in files.
+
+/// How long nothing may happen to a file before it is read: a certificate and its key are written one
+/// after the other.
+pub const CERTIFICATE_SETTLE: Duration = Duration::from_millis(50);
+/// The longest wait for that, while files go on changing: a new pair is in service within a second.
+pub const CERTIFICATE_SETTLE_MOST: Duration = Duration::from_millis(300);
+/// How long a pair may be unusable before the reason is said: between the writing of its two halves.
+pub const CERTIFICATE_GRACE: Duration = Duration::from_secs(2);
+/// How often every file is compared with what was read, for changes that the kernel does not tell: network
+/// file systems, too many files to watch. 10,000 pairs take some 30 ms.
+pub const CERTIFICATE_SWEEP: Duration = Duration::from_secs(30);
+/// Symbolic links followed from a file's name to the file; the kernel's own bound.
+pub const CERTIFICATE_LINKS: u32 = 40;
+
 // Certificate authorities.
 
 /// From a request to an authority sent to the end of its answer; Let's Encrypt answers within seconds.

@@ -70,14 +70,14 @@ fn run(command: Command) -> ExitCode {
 
 /// `hint`: print how to try it.
 fn serve(loaded: Loaded, hint: bool) -> ExitCode {
-    let diagnostics = check::semantic(&loaded, &check::Disk, check::now_unix());
+    let (diagnostics, pairs) = check::before_start(&loaded, &check::Disk, check::now_unix());
     if !diagnostics.is_empty() {
         complain(&config::render::text(&diagnostics));
     }
     if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         return ExitCode::from(CONFIG_ERROR);
     }
-    match startup::run(loaded.model, hint) {
+    match startup::run(loaded.model, pairs, hint) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             startup::say(&error);

@@ -12,17 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use lockring::acme::local_ca::LocalCa;
-use lockring::acme::store::Store as StateStore;
 use lockring::config::{self, Source};
 use lockring::handoff::counters::{Counters, Tally};
 use lockring::handoff::mailbox::{self, Command};
 use lockring::handoff::published::Published;
 use lockring::handoff::ring;
-use lockring::io::worker::{self, Birth, Protocol, Setup};
-use lockring::ops::{certificates, check};
-use lockring::proxy::route::Table;
-use lockring::tls::TlsCommon;
+use lockring::io::worker::{self, Birth, Protocol};
+use lockring::ops::certificates::{Certificates, Pairs};
+use lockring::ops::check;
 use lockring::upstream::resolve::Resolved;
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -135,17 +132,8 @@ fn a_request_in_steady_state_allocates_nothing() {
     );
     let loaded = config::load(Source { name: "test".into(), text }, &check::Disk).unwrap();
     let model = Arc::new(loaded.model);
-    let ca = LocalCa::open(&StateStore::open(&state).unwrap(), check::now_unix()).unwrap();
-    let common = TlsCommon::new(check::now_unix).unwrap();
-    let stocked = certificates::stock(&model, &common, Some(&ca), check::now_unix()).unwrap();
-    let setup = Setup {
-        table: Table::new(&model),
-        store: stocked.store,
-        upstream_tls: Arc::new(lockring::tls::client::client_config(rustls::RootCertStore::empty()).unwrap()),
-        names: vec!["a.test".into()],
-        logs: true,
-        model,
-    };
+    let certificates =
+        Certificates::open(&model, Pairs::default(), check::now_unix(), |text| panic!("{text}")).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (mut control, mailbox) = mailbox::mailbox().unwrap();
@@ -156,7 +144,7 @@ fn a_request_in_steady_state_allocates_nothing() {
         listeners: vec![(listener, Protocol::Https)],
         https_port: 443,
         connections_max: 100,
-        setup: Published::new(Arc::new(setup)).reader(),
+        setup: certificates.published().reader(),
         resolved: Published::new(Arc::new(Resolved::default())).reader(),
         mailbox,
         counters: Counters::new(),
@@ -164,7 +152,7 @@ fn a_request_in_steady_state_allocates_nothing() {
         started: Tally::default(),
         warn: |text| panic!("{text}"),
     };
-    let root = ca.root().pem.clone();
+    let root = certificates.root().unwrap().pem.clone();
     let client = exempt(move || {
         let mut client = Client::connect(address, &root);
         let mut batch = Vec::new();

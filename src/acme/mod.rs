@@ -3,6 +3,7 @@
 
 pub mod ari;
 pub mod ca;
+pub mod canary;
 #[cfg(test)]
 pub(crate) mod fake_ca;
 pub mod http_client;

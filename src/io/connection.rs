@@ -371,6 +371,11 @@ impl Connection {
                 let kind = if facts.resumed { Counter::HandshakesResumed } else { Counter::HandshakesFull };
                 self.side.worker.counters.count(kind);
                 self.client.protect(records);
+                if self.side.entry.as_ref().is_some_and(|entry| entry.is_for_challenge()) {
+                    // The authority has seen what it came for; RFC 8737 §3: nothing follows.
+                    self.client.close_notify();
+                    return Step::Close { linger: true };
+                }
                 self.client.flush();
                 Step::Progress
             }

@@ -96,6 +96,7 @@ impl Serving {
             table: &side.setup.table,
             facts: &side.facts,
             entry: side.entry.as_deref(),
+            tokens: &side.setup.tokens,
             https_port: side.worker.https_port,
             draining: side.worker.draining().is_some(),
             now,

@@ -25,6 +25,7 @@ use crate::handoff::published::Reader;
 use crate::handoff::ring::LineProducer;
 use crate::http::date;
 use crate::limits;
+use crate::proxy::challenge::Tokens;
 use crate::proxy::route::Table;
 use crate::telemetry::metrics::Counter;
 use crate::tls::certs::Store;
@@ -32,18 +33,22 @@ use crate::upstream::group::EndpointId;
 use crate::upstream::pool::Pool;
 use crate::upstream::resolve::Resolved;
 
-/// Everything that configuration and certificates mean for a worker; replaced as a whole.
+/// Everything that configuration and certificates mean for a worker; replaced as a whole. A copy shares all
+/// of it, so a changed one costs as much as the change.
+#[derive(Clone)]
 pub struct Setup {
     /// The configuration.
     pub model: Arc<Model>,
     /// Its routes.
-    pub table: Table,
+    pub table: Arc<Table>,
     /// Certificates by name.
     pub store: Store,
+    /// Challenges that plain listeners answer.
+    pub tokens: Tokens,
     /// How to verify apps that speak TLS.
     pub upstream_tls: Arc<rustls::ClientConfig>,
     /// Names of the sites, for the log.
-    pub names: Vec<Box<str>>,
+    pub names: Arc<[Box<str>]>,
     /// Whether requests are logged.
     pub logs: bool,
 }
@@ -439,6 +444,8 @@ async fn keep_house(worker: &Rc<Worker>) {
         let now = Instant::now();
         worker.wheel.advance(now);
         worker.refresh_date();
+        // A worker that nobody visits must not keep what was replaced, with its keys.
+        drop(worker.setup());
         if worker.is_over(now) {
             return;
         }

@@ -10,7 +10,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::{self, Diagnostic, Files, Loaded, Severity, Source, render};
 
-pub use disk::Disk;
+pub use disk::{Disk, ReadError};
+
+use crate::ops::certificates::Pairs;
 
 /// How diagnostics are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,9 +105,15 @@ pub fn check(path: &Path, now_unix: u64) -> Report {
 /// `files`.
 #[must_use]
 pub fn semantic(loaded: &Loaded, files: &dyn Files, now_unix: u64) -> Vec<Diagnostic> {
-    let mut diagnostics = certificates::check(loaded, files, now_unix);
+    before_start(loaded, files, now_unix).0
+}
+
+/// As [`semantic`], with the pairs that were read for it, so that a start reads each once.
+#[must_use]
+pub fn before_start(loaded: &Loaded, files: &dyn Files, now_unix: u64) -> (Vec<Diagnostic>, Pairs) {
+    let (mut diagnostics, pairs) = certificates::check(loaded, files, now_unix);
     diagnostics.extend(listeners::check(loaded));
-    diagnostics
+    (diagnostics, pairs)
 }
 
 /// Seconds since 1970 by the system clock.

@@ -11,3 +11,4 @@ mod secret;
 pub mod signals;
 pub mod startup;
 pub mod trust;
+mod watch;

@@ -8,7 +8,7 @@ use crate::config::Files;
 
 /// Why an environment variable gives no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum VariableError {
+pub enum VariableError {
     /// It is not set, or to bytes that are not UTF-8, which [`Files::env`] does not tell apart.
     Unset(String),
     /// It is set to nothing but white space.
@@ -17,7 +17,7 @@ pub(super) enum VariableError {
 
 impl VariableError {
     /// What the user can do about it.
-    pub(super) fn remedy(&self) -> String {
+    pub fn remedy(&self) -> String {
         let (Self::Unset(name) | Self::Empty(name)) = self;
         format!("set it in the environment of lockring, for `check` too: export {name}=\"$(cat FILE)\"")
     }

@@ -2,34 +2,28 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::certificates::{self, Stocked};
+use super::certificates::{Certificates, Pairs};
 use super::check::now_unix;
 use super::listeners::{self, Listeners};
 use super::log_writer::{LogWriter, Sink};
 use super::resolver::Resolver;
 use super::signals;
-use crate::acme::local_ca::LocalCa;
-use crate::acme::store::Store as StateStore;
+use super::watch;
+use crate::acme::local_ca::Root;
 use crate::config::model::{AccessLog, HostPattern, Model, Workers};
 use crate::handoff::counters::{Counters, Tally};
-use crate::handoff::published::Published;
 use crate::handoff::{mailbox, ring};
 use crate::io::sys;
-use crate::io::worker::{self, Birth, Protocol, Setup};
+use crate::io::worker::{self, Birth, Protocol};
 use crate::limits;
-use crate::proxy::route::Table;
-use crate::tls::TlsCommon;
 use crate::upstream::resolve;
 
 /// How long the start waits for the first answers of DNS.
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(2);
-/// How often certificates are looked at; renewal is due days before it is needed.
-const CERTIFICATE_ROUND: Duration = Duration::from_secs(60);
 /// How often the main thread looks whether workers have ended.
 const JOIN_POLL: Duration = Duration::from_millis(20);
 /// How often the start looks whether the workers accept.
@@ -43,22 +37,19 @@ pub fn say(text: &str) {
     let _ = writeln!(io::stderr().lock(), "lockring: {text}");
 }
 
-/// Runs the proxy until it has drained. `hint`: print how to try it.
+/// Runs the proxy until it has drained. `pairs`: what the checks before it have read. `hint`: print how to
+/// try it.
 ///
 /// # Errors
 /// A text that names what cannot be had.
-pub fn run(model: Model, hint: bool) -> Result<(), String> {
+pub fn run(model: Model, pairs: Pairs, hint: bool) -> Result<(), String> {
     let descriptors = sys::raise_descriptor_limit().map_err(|error| format!("descriptor limit: {error}"))?;
     sys::forbid_core_dumps().map_err(|error| format!("core dumps: {error}"))?;
     let cpus = cpus(&model.server.workers);
     let Listeners { per_worker, addresses } = listeners::bind(&model.server, cpus.len())?;
     let model = Arc::new(model);
-    let certificates = Arc::new(Certificates::open(&model)?);
-    let (setup, renew_at) = certificates.setup()?;
-    let setup = Published::new(Arc::new(setup));
-    certificates
-        .look_after(renew_at, setup.clone())
-        .map_err(|error| format!("certificate thread: {error}"))?;
+    let certificates = Arc::new(Certificates::open(&model, pairs, now_unix(), say)?);
+    watch::start(&certificates, say).map_err(|error| format!("certificate thread: {error}"))?;
     let resolver = Resolver::start(resolve::names(&model)).map_err(|error| format!("resolver: {error}"))?;
     if !resolver.wait(RESOLVE_PATIENCE) {
         say("some upstream names have not resolved yet; their requests get 502 until they do");
@@ -81,7 +72,7 @@ pub fn run(model: Model, hint: bool) -> Result<(), String> {
             listeners,
             https_port,
             connections_max,
-            setup: setup.reader(),
+            setup: certificates.published().reader(),
             resolved: resolver.resolved().reader(),
             mailbox: receiver,
             counters: Counters::new(),
@@ -103,7 +94,7 @@ pub fn run(model: Model, hint: bool) -> Result<(), String> {
     wait_for(&starting, &threads);
     announce(&addresses);
     if hint {
-        announce_sites(&model, &addresses, &certificates.root);
+        announce_sites(&model, &addresses, certificates.root());
     }
     say("ready");
     join(threads)?;
@@ -182,7 +173,7 @@ fn announce(addresses: &[(SocketAddr, Protocol)]) {
 }
 
 /// How to try each site.
-fn announce_sites(model: &Model, addresses: &[(SocketAddr, Protocol)], root: &Option<PathBuf>) {
+fn announce_sites(model: &Model, addresses: &[(SocketAddr, Protocol)], root: Option<&Root>) {
     let port = port_of(addresses, Protocol::Https);
     for site in &model.sites {
         let host = match &site.host {
@@ -193,76 +184,8 @@ fn announce_sites(model: &Model, addresses: &[(SocketAddr, Protocol)], root: &Op
         let url = if port == 443 { format!("https://{host}/") } else { format!("https://{host}:{port}/") };
         say(&format!("{} is served at {url}", site.host));
         match root {
-            Some(root) => say(&format!("try: curl --cacert {} {url}", root.display())),
+            Some(root) => say(&format!("try: curl --cacert {} {url}", root.path.display())),
             None => say(&format!("try: curl {url}")),
         }
-    }
-}
-
-/// Where certificates come from, kept for renewal.
-struct Certificates {
-    model: Arc<Model>,
-    common: TlsCommon,
-    ca: Option<LocalCa>,
-    upstream_tls: Arc<rustls::ClientConfig>,
-    root: Option<PathBuf>,
-}
-
-impl Certificates {
-    fn open(model: &Arc<Model>) -> Result<Self, String> {
-        let common = TlsCommon::new(now_unix).map_err(|error| format!("TLS: {error}"))?;
-        let ca = if certificates::needs_local_ca(model) {
-            let store = StateStore::open(&model.server.state).map_err(|error| error.to_string())?;
-            Some(LocalCa::open(&store, now_unix()).map_err(|error| error.to_string())?)
-        } else {
-            None
-        };
-        let mut roots = rustls::RootCertStore::empty();
-        let native = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(native.certs);
-        let upstream_tls =
-            crate::tls::client::client_config(roots).map_err(|error| format!("TLS: {error}"))?;
-        let root = ca.as_ref().map(|ca| ca.root().path.clone());
-        Ok(Self { model: Arc::clone(model), common, ca, upstream_tls: Arc::new(upstream_tls), root })
-    }
-
-    /// What workers are given, and when certificates have to be looked at again.
-    fn setup(&self) -> Result<(Setup, Option<u64>), String> {
-        let Stocked { store, renew_at, warnings } =
-            certificates::stock(&self.model, &self.common, self.ca.as_ref(), now_unix())?;
-        warnings.iter().for_each(|warning| say(warning));
-        let names = self.model.sites.iter().map(|site| site.host.to_string().into()).collect();
-        let setup = Setup {
-            model: Arc::clone(&self.model),
-            table: Table::new(&self.model),
-            store,
-            upstream_tls: Arc::clone(&self.upstream_tls),
-            names,
-            logs: self.model.log.access != AccessLog::Off,
-        };
-        Ok((setup, renew_at))
-    }
-
-    /// Renews certificates of the local CA before they end, on a thread of its own.
-    fn look_after(self: &Arc<Self>, renew_at: Option<u64>, setup: Published<Setup>) -> io::Result<()> {
-        let Some(mut renew_at) = renew_at else { return Ok(()) };
-        let certificates = Arc::clone(self);
-        std::thread::Builder::new().name("certificates".into()).spawn(move || {
-            loop {
-                std::thread::sleep(CERTIFICATE_ROUND);
-                if now_unix() < renew_at {
-                    continue;
-                }
-                match certificates.setup() {
-                    Ok((renewed, at)) => {
-                        setup.publish(Arc::new(renewed));
-                        renew_at = at.unwrap_or(u64::MAX);
-                        say("certificates of the local CA were renewed");
-                    }
-                    Err(error) => say(&format!("certificates could not be renewed: {error}")),
-                }
-            }
-        })?;
-        Ok(())
     }
 }

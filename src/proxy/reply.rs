@@ -18,20 +18,23 @@ pub struct Reply<'a> {
     pub retry_after: Option<u32>,
     /// `Allow`, for 405.
     pub allow: Option<&'a [u8]>,
+    /// Whether the body is exactly `text`, for a machine; else it is a line for people.
+    pub exact: bool,
 }
 
 impl<'a> Reply<'a> {
     /// An answer with a text and nothing else.
     #[must_use]
     pub fn new(status: u16, text: &'a str) -> Self {
-        Self { status, text, location: None, retry_after: None, allow: None }
+        Self { status, text, location: None, retry_after: None, allow: None, exact: false }
     }
 
     /// Appends the whole answer to `out`; for HEAD without the body (RFC 9110 §9.3.2).
     pub fn write(&self, method: Method, keep_alive: bool, date: &[u8], out: &mut Vec<u8>) {
         write::status_line(out, self.status, status::reason(self.status).as_bytes());
         write::field(out, b"Date", date);
-        write::field(out, b"Content-Type", b"text/plain; charset=utf-8");
+        let kind: &[u8] = if self.exact { b"application/octet-stream" } else { b"text/plain; charset=utf-8" };
+        write::field(out, b"Content-Type", kind);
         if let Some(location) = self.location {
             write::field(out, b"Location", location);
         }
@@ -44,13 +47,15 @@ impl<'a> Reply<'a> {
             out.extend_from_slice(b"\r\n");
         }
         out.extend_from_slice(b"Content-Length: ");
-        write::decimal(out, self.text.len() as u64 + 1);
+        write::decimal(out, self.text.len() as u64 + u64::from(!self.exact));
         out.extend_from_slice(b"\r\n");
         write::field(out, b"Connection", if keep_alive { b"keep-alive" } else { b"close" });
         write::end(out);
         if method != Method::Head {
             out.extend_from_slice(self.text.as_bytes());
-            out.push(b'\n');
+            if !self.exact {
+                out.push(b'\n');
+            }
         }
     }
 }
@@ -89,6 +94,15 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with("\r\nConnection: close\r\n\r\nthe app is not there\n"), "{text}");
+    }
+
+    #[test]
+    fn an_exact_answer_has_no_line_end() {
+        let mut out = Vec::new();
+        Reply { exact: true, ..Reply::new(200, "abc") }.write(Method::Get, true, b"d", &mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("\r\nContent-Type: application/octet-stream\r\nContent-Length: 3\r\n"));
+        assert!(text.ends_with("\r\n\r\nabc"), "{text}");
     }
 
     #[test]

@@ -12,6 +12,7 @@
 #[macro_use]
 mod harness;
 mod behaviour;
+mod certificates;
 mod curl;
 mod descriptors;
 mod failure;

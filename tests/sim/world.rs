@@ -103,6 +103,7 @@ pub fn context<'a>(
         table,
         facts,
         entry: None,
+        tokens: &lockring::proxy::challenge::NO_TOKENS,
         https_port: 443,
         draining: false,
         now,

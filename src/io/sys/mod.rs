@@ -3,11 +3,13 @@
 #![allow(unsafe_code)] // Each block states the contract that it keeps.
 
 mod file;
+mod inotify;
 mod probe;
 mod process;
 mod socket;
 
 pub use file::{is_local, try_lock};
+pub use inotify::{Event, Inotify, Watch};
 pub use probe::{RingFlags, clock_is_disciplined, ring_flags};
 pub use process::{forbid_core_dumps, raise_descriptor_limit, user_id};
 pub use socket::Socket;

@@ -1,22 +1,18 @@
 //! Certificates and their keys: can they be read, do they belong together, do they cover their host, now.
 
-use std::collections::HashMap;
 use std::fmt::Display;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
-use super::disk::read_bounded;
 use crate::config::model::{CertificateFiles, HostPattern, Secret, Site, SiteTls};
 use crate::config::{Code, Diagnostic, Files, Loaded, Severity, SitePlaces, Spot};
 use crate::limits;
-use crate::ops::secret;
+use crate::ops::certificates::Pairs;
+use crate::ops::certificates::files::{self, Reading};
 use crate::tls::certs::{CertifiedPair, PairError};
 
-/// A chain of ten large certificates has 30 KiB.
-const PEM_BYTES: u64 = 1024 * 1024;
 const DAY: u64 = 24 * 3600;
 /// A warning comes this long before the end, or, for short-lived certificates, a sixth of their life.
 const SOON: u64 = 14 * DAY;
@@ -30,8 +26,9 @@ struct Fault {
     remedy: String,
 }
 
-pub(super) fn check(loaded: &Loaded, environment: &dyn Files, now: u64) -> Vec<Diagnostic> {
-    let mut check = Check { loaded, environment, now, diagnostics: Vec::new(), known: HashMap::new() };
+/// What is wrong, and all pairs that were read to find out.
+pub(super) fn check(loaded: &Loaded, environment: &dyn Files, now: u64) -> (Vec<Diagnostic>, Pairs) {
+    let mut check = Check { loaded, environment, now, diagnostics: Vec::new(), known: Pairs::default() };
     for (site, places) in loaded.model.sites.iter().zip(&loaded.places.sites) {
         if let SiteTls::Files(pairs) = &site.tls {
             for (files, spots) in pairs.iter().zip(&places.pairs) {
@@ -42,7 +39,7 @@ pub(super) fn check(loaded: &Loaded, environment: &dyn Files, now: u64) -> Vec<D
     if let (Some(directory), Some(spot)) = (&loaded.model.server.certificates, loaded.places.certificates) {
         check.directory(directory, spot);
     }
-    check.diagnostics
+    (check.diagnostics, check.known)
 }
 
 struct Check<'a> {
@@ -51,16 +48,17 @@ struct Check<'a> {
     now: u64,
     diagnostics: Vec<Diagnostic>,
     /// Many sites may share one wildcard certificate: it is read and judged once.
-    known: HashMap<CertificateFiles, Option<CertifiedPair>>,
+    known: Pairs,
 }
 
 impl Check<'_> {
     fn pair(&mut self, files: &CertificateFiles, spots: (Spot, Spot), site: Option<(&Site, &SitePlaces)>) {
-        if !self.known.contains_key(files) {
-            let pair = self.first_look(files, spots);
-            self.known.insert(files.clone(), pair);
+        if self.known.get(files).is_none() {
+            let reading = self.first_look(files, spots);
+            self.known.keep(files, reading);
         }
-        let Some(Some(pair)) = self.known.get(files) else { return };
+        let Some(Ok(pair)) = self.known.get(files).map(|reading| &reading.pair) else { return };
+        let pair = Arc::clone(pair);
         let Some((site, places)) = site.filter(|(site, _)| !pair.covers(&site.host)) else { return };
         let cause = format!("{} does not cover `{}`", shown(files.certificate.display()), site.host);
         let remedy = uncovered_remedy(pair.names(), &site.host);
@@ -68,16 +66,17 @@ impl Check<'_> {
     }
 
     /// Reads a pair and judges what does not depend on the site.
-    fn first_look(&mut self, files: &CertificateFiles, spots: (Spot, Spot)) -> Option<CertifiedPair> {
-        let faults = match read_pair(files, self.environment) {
+    fn first_look(&mut self, files: &CertificateFiles, spots: (Spot, Spot)) -> Reading {
+        let reading = files::read(files, self.environment);
+        let faults = match &reading.pair {
             Ok(pair) => {
-                self.time(&pair, files, spots.0);
+                self.time(pair, files, spots.0);
                 self.exposure(&files.key, spots.1);
-                return Some(pair);
+                return reading;
             }
             Err(faults) => faults,
         };
-        for fault in faults {
+        for fault in faults.iter().map(|fault| Fault::of(fault, files)) {
             let (spot, other, note) = if fault.blames_key {
                 (spots.1, spots.0, "the certificate is here")
             } else {
@@ -86,7 +85,7 @@ impl Check<'_> {
             let both = fault.code == Code::CertificateRefused && spot != other;
             self.note(fault.code, spot, both.then_some((other, note)), fault.cause, fault.remedy);
         }
-        None
+        reading
     }
 
     fn time(&mut self, pair: &CertifiedPair, files: &CertificateFiles, spot: Spot) {
@@ -166,33 +165,31 @@ impl Check<'_> {
 
 const FILE_REMEDY: &str = "correct the path, or the permissions for the user that runs lockring";
 
-fn read_pair(files: &CertificateFiles, environment: &dyn Files) -> Result<CertifiedPair, Vec<Fault>> {
-    let unreadable =
-        |blames_key, cause, remedy| Fault { code: Code::CertificateUnreadable, blames_key, cause, remedy };
-    let read = |path: &Path, blames_key: bool| {
-        read_bounded(path, PEM_BYTES).map(Zeroizing::new).map_err(|error| {
-            let cause = format!("{} cannot be read: {error}", shown(path.display()));
-            unreadable(blames_key, cause, FILE_REMEDY.to_owned())
-        })
-    };
-    let key = match &files.key {
-        Secret::File(path) => read(path, true),
-        Secret::Env(name) => secret::variable(name, environment)
-            .map_err(|error| unreadable(true, error.to_string(), error.remedy())),
-    };
-    let (chain, key) = match (read(&files.certificate, false), key) {
-        (Ok(chain), Ok(key)) => (chain, key),
-        (chain, key) => return Err([chain.err(), key.err()].into_iter().flatten().collect()),
-    };
-    CertifiedPair::from_pem(&chain, &key).map_err(|error| {
-        let blames_key = match error {
-            PairError::NoKey | PairError::BadKey | PairError::EncryptedKey | PairError::KeyMismatch => true,
-            PairError::NoCertificate | PairError::BadCertificate(_) | PairError::ChainOrder => false,
-        };
-        let blamed = if blames_key { shown(&files.key) } else { shown(files.certificate.display()) };
-        let cause = format!("{blamed}: {error}");
-        vec![Fault { code: Code::CertificateRefused, blames_key, cause, remedy: error.remedy().to_owned() }]
-    })
+impl Fault {
+    fn of(fault: &files::Fault, files: &CertificateFiles) -> Self {
+        let unreadable =
+            |blames_key, cause, remedy| Self { code: Code::CertificateUnreadable, blames_key, cause, remedy };
+        match fault {
+            files::Fault::Unreadable { path, is_key, error } => {
+                let cause = format!("{} cannot be read: {error}", shown(path.display()));
+                unreadable(*is_key, cause, FILE_REMEDY.to_owned())
+            }
+            files::Fault::Variable(error) => unreadable(true, error.to_string(), error.remedy()),
+            files::Fault::Refused(error) => {
+                let blames_key = match error {
+                    PairError::NoKey
+                    | PairError::BadKey
+                    | PairError::EncryptedKey
+                    | PairError::KeyMismatch => true,
+                    PairError::NoCertificate | PairError::BadCertificate(_) | PairError::ChainOrder => false,
+                };
+                let blamed = if blames_key { shown(&files.key) } else { shown(files.certificate.display()) };
+                let cause = format!("{blamed}: {error}");
+                let remedy = error.remedy().to_owned();
+                Self { code: Code::CertificateRefused, blames_key, cause, remedy }
+            }
+        }
+    }
 }
 
 fn uncovered_remedy(names: &[HostPattern], host: &HostPattern) -> String {

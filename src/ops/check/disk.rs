@@ -59,7 +59,7 @@ impl Files for Disk {
 
 /// Why a file was not read.
 #[derive(Debug)]
-pub(super) enum ReadError {
+pub enum ReadError {
     /// A directory, pipe or device, whose reading may never end.
     NotAFile,
     /// More bytes than allowed.

@@ -113,6 +113,7 @@ macro_rules! tell {
             table: &$engine.table,
             facts: &$engine.facts,
             entry: None,
+            tokens: &crate::proxy::challenge::NO_TOKENS,
             https_port: 443,
             draining: false,
             now: $engine.now,

@@ -33,6 +33,7 @@ use crate::http1::body::BodyReader;
 use crate::http1::framing::Framing;
 use crate::http1::head::HeadReader;
 use crate::limits;
+use crate::proxy::challenge::Tokens;
 use crate::proxy::outcome::{ConnectionFacts, End, Outcome};
 use crate::proxy::retry::Replay;
 use crate::proxy::rewrite::Delivery;
@@ -59,6 +60,8 @@ pub struct Context<'a> {
     pub facts: &'a ConnectionFacts,
     /// What its TLS session was chosen for; `None` on plain connections.
     pub entry: Option<&'a Entry>,
+    /// Challenges that are answered on plain connections.
+    pub tokens: &'a Tokens,
     /// Port of the HTTPS listener, for redirects.
     pub https_port: u16,
     /// Whether the worker is draining.

@@ -13,7 +13,7 @@ use crate::limits;
 use crate::proxy::outcome::{End, TARGET_KEPT};
 use crate::proxy::reply::{self, Reply};
 use crate::proxy::rewrite::{self, Received};
-use crate::proxy::{challenge, route};
+use crate::proxy::route;
 use crate::upstream::group::GroupId;
 use crate::wire::Parse;
 
@@ -116,6 +116,14 @@ impl Exchange {
     /// The group that the request goes to; `None` if it was answered here.
     fn destination(&mut self, cx: &Context<'_>, received: &Received<'_>) -> Result<Option<GroupId>, Refusal> {
         let refusal = |status, text, reason| Refusal { status, text, reason };
+        let path = received.part(received.request.target.path);
+        if cx.entry.is_none()
+            && let Some(authorization) = cx.tokens.answer(self.method, path)
+        {
+            self.outcome.because(End::Complete, "challenge-answered");
+            self.answer(cx, &Reply { exact: true, ..Reply::new(200, authorization) });
+            return Ok(None);
+        }
         if let (Framing::Length(length), Some(limit)) = (self.framing, cx.model.limits.body)
             && length > limit
         {
@@ -125,7 +133,6 @@ impl Exchange {
         let span = authority::parse(host).map(|authority| authority.host).unwrap_or_default();
         self.host.clear();
         authority::normalise_host(span.of(host), &mut self.host);
-        let path = received.part(received.request.target.path);
         let path = if matches!(received.request.target.form, Form::Asterisk) { b"*" } else { path };
         let path: &[u8] = if path.is_empty() { b"/" } else { path };
         // `*` is the whole server (RFC 9112 §3.2.4): it goes where the root goes.
@@ -134,9 +141,6 @@ impl Exchange {
             .map_err(|_| refusal(400, "The path has no safe form.", "path-not-normal"))?;
         if cx.entry.is_some_and(|entry| !entry.covers(&self.host)) {
             return Err(refusal(421, "This connection is not for that host.", "host-not-covered"));
-        }
-        if cx.entry.is_none() && challenge::asks_for_token(normal) {
-            return Err(refusal(404, "There is no such challenge.", "no-such-challenge"));
         }
         let site = cx.table.site(&self.host);
         let Some((index, site)) = site.and_then(|index| Some((index, cx.model.sites.get(index as usize)?)))

@@ -40,6 +40,7 @@ impl World {
             table: &self.table,
             facts: &self.facts,
             entry: None,
+            tokens: &crate::proxy::challenge::NO_TOKENS,
             https_port: 443,
             draining: false,
             now: self.now,

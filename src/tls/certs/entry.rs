@@ -15,6 +15,7 @@ pub struct Entry {
     site: u32,
     pairs: Arc<Pairs>,
     config: Arc<ServerConfig>,
+    challenge: bool,
 }
 
 impl Entry {
@@ -30,7 +31,7 @@ impl Entry {
     ) -> Result<Arc<Self>, CertsError> {
         let pairs = Pairs::new(pairs)?;
         let config = crypto.server_config(Arc::clone(&pairs) as _, pairs.binding())?;
-        Ok(Arc::new(Self { site, pairs, config: Arc::new(config) }))
+        Ok(Arc::new(Self { site, pairs, config: Arc::new(config), challenge: false }))
     }
 
     /// For a TLS-ALPN-01 challenge (RFC 8737 §3): speaks `acme-tls/1` alone.
@@ -44,13 +45,19 @@ impl Entry {
     ) -> Result<Arc<Self>, CertsError> {
         let pairs = Pairs::new(vec![pair])?;
         let config = crypto.challenge_config(Arc::clone(&pairs) as _)?;
-        Ok(Arc::new(Self { site, pairs, config: Arc::new(config) }))
+        Ok(Arc::new(Self { site, pairs, config: Arc::new(config), challenge: true }))
     }
 
     /// The configuration for this site's handshakes.
     #[must_use]
     pub fn config(&self) -> &Arc<ServerConfig> {
         &self.config
+    }
+
+    /// Whether this is for a challenge: the handshake is all, no request may follow (RFC 8737 §3).
+    #[must_use]
+    pub fn is_for_challenge(&self) -> bool {
+        self.challenge
     }
 
     /// The site's place in the model.

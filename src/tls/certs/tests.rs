@@ -229,12 +229,13 @@ fn lookups_by_name_address_and_default() {
     assert!(store.find_challenge(b"b.example").is_none());
 
     let mut builder = Store::builder();
-    builder.add(&exact("a.example"), entry(1)).default(entry(4));
+    builder.add(&exact("a.example"), entry(1)).add(&exact("d.example"), entry(4));
+    builder.default_is(&exact("d.example"));
     let store = builder.build();
     assert_eq!(outcome(store.find(None, local)), Ok(4));
     assert_eq!(outcome(store.find(Some(b"b.example"), local)), Err("unknown"), "the default is for no name");
     let mut builder = Store::builder();
-    builder.default_pending();
+    builder.add_pending(&exact("d.example")).default_is(&exact("d.example"));
     assert_eq!(outcome(builder.build().find(None, local)), Err("not ready"));
 }
 
@@ -276,4 +277,37 @@ fn one_site_and_ten_thousand_are_found_as_by_a_slow_search() {
             }
         }
     }
+}
+
+#[test]
+fn a_change_copies_one_page_and_leaves_the_origin_alone() {
+    let crypto = common();
+    let pair = pair(&["a.example"]);
+    let entry = |site| Entry::new(site, vec![Arc::clone(&pair)], &crypto).unwrap();
+    let (old, new) = (entry(1), entry(2));
+    let mut builder = Store::builder();
+    (0..1000).for_each(|i| {
+        builder.add(&exact(&format!("s{i}.example")), Arc::clone(&old));
+    });
+    builder.default_is(&exact("s500.example"));
+    let before = builder.build();
+    let held = Arc::strong_count(&old);
+    let mut after = before.clone();
+    assert_eq!(Arc::strong_count(&old), held, "a copy counts no entry");
+    assert!(after.put(&exact("s500.example"), Some(Arc::clone(&new))));
+    assert!(Arc::strong_count(&old) - held <= 128, "one page was copied");
+    assert!(!after.put(&exact("unknown.example"), Some(Arc::clone(&new))));
+    let local: IpAddr = "192.0.2.1".parse().unwrap();
+    let find = |store: &Store, name: Option<&[u8]>| outcome(store.find(name, local));
+    for name in [Some(&b"s500.example"[..]), None] {
+        assert_eq!((find(&before, name), find(&after, name)), (Ok(1), Ok(2)));
+    }
+    assert_eq!(find(&after, Some(b"s501.example")), Ok(1));
+    assert_eq!(after.of(&exact("s500.example")).map(|entry| entry.site()), Some(2));
+    assert!(after.put(&exact("s500.example"), None));
+    assert_eq!(find(&after, None), Err("not ready"));
+    after.put_challenge(b"c.example", Arc::clone(&new));
+    assert!(after.find_challenge(b"c.example").is_some() && before.find_challenge(b"c.example").is_none());
+    assert!(after.end_challenge(b"c.example") && !after.end_challenge(b"c.example"));
+    assert!(after.find_challenge(b"c.example").is_none());
 }
