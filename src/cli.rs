@@ -6,7 +6,12 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::ProxyArguments;
+use crate::ops::certs::{AcmeAction, CertsAction, Target};
 use crate::ops::check::Format;
+
+mod certs;
+
+use certs::{AcmeWords, CertsWords};
 
 /// What the user asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +29,8 @@ pub enum Command {
         config: PathBuf,
         /// How to say it.
         format: Format,
+        /// Ask authorities and name servers too.
+        online: bool,
     },
     /// `lockring doctor`: say what this machine lacks.
     Doctor {
@@ -36,6 +43,20 @@ pub enum Command {
     Tune {
         /// The file whose needs count; none: the usual one, or the defaults.
         config: Option<PathBuf>,
+    },
+    /// `lockring certs`: certificates there are.
+    Certs {
+        /// Whose.
+        target: Target,
+        /// What about them.
+        action: CertsAction,
+    },
+    /// `lockring acme`: how they are got.
+    Acme {
+        /// By whom.
+        target: Target,
+        /// What about it.
+        action: AcmeAction,
     },
     /// `lockring trust`: make this machine trust the local CA.
     Trust {
@@ -101,6 +122,15 @@ enum Subcommands {
         /// Worker count, or the CPUs that get one, such as 0-3
         #[arg(long, value_name = "N|CPULIST")]
         workers: Option<String>,
+        /// Authority for public names: letsencrypt, letsencrypt-staging, a URL, or off
+        #[arg(long, value_name = "DIRECTORY")]
+        acme: Option<String>,
+        /// PEM file of roots for the authority's own HTTPS, beside those of the system
+        #[arg(long, value_name = "FILE")]
+        acme_ca_file: Option<String>,
+        /// Contact address for the authority
+        #[arg(long, value_name = "ADDR")]
+        email: Option<String>,
         /// Print the configuration file that means the same, and exit
         #[arg(long)]
         print_config: bool,
@@ -119,6 +149,9 @@ enum Subcommands {
         /// Form of the answer: text for people, json for editors
         #[arg(long, value_enum, default_value = "text")]
         format: FormatWord,
+        /// Also ask the authorities for their directories and name servers for the sites' addresses
+        #[arg(long)]
+        online: bool,
     },
     /// Say what this machine and its kernel lack for serving fast, and what mends it; exit code 3 if something
     /// is missing
@@ -139,6 +172,10 @@ enum Subcommands {
         #[arg(long)]
         print: bool,
     },
+    /// Show, renew, revoke and copy certificates
+    Certs(CertsWords),
+    /// Show how certificates are got from authorities on the network
+    Acme(AcmeWords),
     /// Make this machine trust the local certificate authority
     Trust {
         /// Directory of certificates and the local CA
@@ -178,13 +215,35 @@ impl From<FormatWord> for Format {
 impl From<Subcommands> for Command {
     fn from(words: Subcommands) -> Self {
         match words {
-            Subcommands::Proxy { sites, https, http, state, workers, print_config } => {
-                Self::Proxy(ProxyArguments { sites, https, http, state, workers, print_config })
-            }
+            Subcommands::Proxy {
+                sites,
+                https,
+                http,
+                state,
+                workers,
+                acme,
+                acme_ca_file,
+                email,
+                print_config,
+            } => Self::Proxy(ProxyArguments {
+                sites,
+                https,
+                http,
+                state,
+                workers,
+                acme,
+                acme_ca_file,
+                email,
+                print_config,
+            }),
             Subcommands::Run { config } => Self::Run { config },
-            Subcommands::Check { config, format } => Self::Check { config, format: format.into() },
+            Subcommands::Check { config, format, online } => {
+                Self::Check { config, format: format.into(), online }
+            }
             Subcommands::Doctor { config, format } => Self::Doctor { config, format: format.into() },
             Subcommands::Tune { config, print: _ } => Self::Tune { config },
+            Subcommands::Certs(words) => words.into(),
+            Subcommands::Acme(words) => words.into(),
             Subcommands::Trust { state } => Self::Trust { state },
             Subcommands::Untrust { state } => Self::Untrust { state },
         }
@@ -216,8 +275,8 @@ mod tests {
         assert_eq!(arguments.workers.as_deref(), Some("0-3"));
         assert!(arguments.print_config);
         assert_eq!(words("run"), Ok(Command::Run { config: "lockring.toml".into() }));
-        let check = Command::Check { config: "x".into(), format: Format::Json };
-        assert_eq!(words("check -c x --format json"), Ok(check));
+        let check = Command::Check { config: "x".into(), format: Format::Json, online: true };
+        assert_eq!(words("check -c x --format json --online"), Ok(check));
         let doctor = Command::Doctor { config: None, format: Format::Json };
         assert_eq!(words("doctor --format json"), Ok(doctor));
         assert_eq!(words("tune --print -c x"), Ok(Command::Tune { config: Some("x".into()) }));

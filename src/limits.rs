@@ -148,6 +148,18 @@ pub const REST_AFTER: Duration = Duration::from_secs(1);
 /// Step of the deadline wheel: deadlines fire at most this late.
 pub const DEADLINE_STEP: Duration = Duration::from_millis(100);
 
+// The admin socket.
+
+/// Bytes of a request: a name has at most 253.
+pub const ADMIN_REQUEST_BYTES: usize = 4096;
+/// Bytes of an answer: the status of ten thousand certificates has about 8 MiB.
+pub const ADMIN_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
+/// Connections at once: people and a script or two.
+pub const ADMIN_CONNECTIONS: usize = 8;
+/// Until a request is there, and until an answer is taken.
+pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Until the answer comes: revoking waits for an authority, two minutes and a half at most.
+pub const ADMIN_ANSWER_TIMEOUT: Duration = Duration::from_secs(180);
 // Certificates in files.
 
 /// How long nothing may happen to a file before it is read: a certificate and its key are written one
@@ -171,6 +183,18 @@ pub const ACME_REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 pub const ACME_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// From a challenge answered to the verdict: authorities look from several places, one after another.
 pub const ACME_ORDER_TIMEOUT: Duration = Duration::from_secs(120);
+/// Names of one certificate: Let's Encrypt's own bound.
+pub const ACME_NAMES: usize = 100;
+/// Until a record is seen by whoever must see it: secondaries of most zones follow within a minute.
+pub const DNS_PROPAGATION_TIMEOUT: Duration = Duration::from_secs(120);
+/// After which a program that writes records is ended: some wait for the record to spread.
+pub const DNS_PROGRAM_TIMEOUT: Duration = Duration::from_secs(120);
+/// New names in an hour that clients may ask certificates for: a fifth of what Let's Encrypt allows an account.
+pub const ON_DEMAND_PER_HOUR: usize = 20;
+/// Such names in all.
+pub const ON_DEMAND_TOTAL: usize = 1000;
+/// Until the application says whether a name may have a certificate; the client's handshake waits for it.
+pub const ON_DEMAND_ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of an authority's answer: a chain is 8 KiB, a directory 1.
 pub const ACME_ANSWER_BYTES: usize = 1024 * 1024;
 /// Bytes of one text of an authority that are kept for logs; a link to a page with a token is the longest.
@@ -309,6 +333,34 @@ pub const ACME_DEMAND_WAITING: usize = 10;
 pub const ACME_DEMAND_LABELS: usize = 5;
 /// In which new names on demand are counted.
 pub const ACME_DEMAND_WINDOW: Duration = Duration::from_secs(HOUR);
+// DNS, as certificates need it.
+
+/// Records and questions of one message: answers here have a handful; thousands are an attack.
+pub const DNS_RECORDS: usize = 512;
+/// Compression pointers of one name: writers make one.
+pub const DNS_POINTERS: usize = 16;
+/// Names in a chain of CNAME records: resolvers stop at 8 to 16.
+pub const DNS_CHAIN: usize = 8;
+/// Waiting for one server's answer to one question; the C library's figure is 5 s.
+pub const DNS_QUERY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Times that the list of name servers is gone through; the C library's figure.
+pub const DNS_TRIES: usize = 2;
+/// Name servers asked: the C library takes 3 of its file; zones have up to 13.
+pub const DNS_SERVERS: usize = 16;
+/// Payload taken by UDP (RFC 9715 §3.1): more is fragmented on the way.
+pub const DNS_UDP_PAYLOAD: u16 = 1232;
+/// Waiting for a server to take a change: it may have to write it to disk.
+pub const DNS_UPDATE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Seconds that a challenge's record may be kept by resolvers: it is good for minutes.
+pub const DNS_RECORD_TTL: u32 = 60;
+/// Between looks for a record that is not there yet; lego's figure.
+pub const DNS_POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// Lines of a hook's output that are kept: the last ones tell how it ended.
+pub const HOOK_LINES: usize = 64;
+/// Bytes kept of one of them.
+pub const HOOK_LINE_BYTES: usize = 512;
+/// From a hook's end to the end of its output, which a child of it may hold open.
+pub const HOOK_OUTPUT_TIMEOUT: Duration = Duration::from_secs(1);
 
 // Several machines with one storage: see `acme::store::Lease`.
 

@@ -1,7 +1,7 @@
 //! The `lockring` binary: words to a command, the command to an exit code.
 //!
 //! 0: it did what was asked. 1: the configuration or the command line is wrong. 2: it failed at run time.
-//! 3: it works, but the machine lacks something.
+//! 3: it works, but the machine lacks something, or certificates are not renewed.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use lockring::cli::{self, Command};
 use lockring::config::{self, Loaded, Severity};
 use lockring::ops::doctor::{self, Diagnosis, Facts, Needs};
 use lockring::ops::trust::{self, Machine};
-use lockring::ops::{check, startup};
+use lockring::ops::{certs, check, startup};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -49,8 +49,9 @@ fn run(command: Command) -> ExitCode {
             Ok(loaded) => serve(loaded, false),
             Err(report) => refuse(&report.render(check::Format::Text)),
         },
-        Command::Check { config, format } => {
-            let report = check::check(&config, check::now_unix());
+        Command::Check { config, format, online } => {
+            let judge = if online { check::check_online } else { check::check };
+            let report = judge(&config, check::now_unix());
             print(&report.render(format));
             ExitCode::from(report.exit_code())
         }
@@ -63,6 +64,8 @@ fn run(command: Command) -> ExitCode {
             print(&doctor::script(facts, needs));
             ExitCode::SUCCESS
         }),
+        Command::Certs { target, action } => finish(certs::certs(&target, &action, check::now_unix())),
+        Command::Acme { target, action } => finish(certs::acme(&target, &action, check::now_unix())),
         Command::Trust { state } => trusting(state, trust::trust),
         Command::Untrust { state } => trusting(state, trust::untrust),
     }
@@ -110,6 +113,24 @@ fn trusting(state: Option<PathBuf>, act: fn(&Root, &Machine) -> trust::Report) -
         Err(error) => {
             startup::say(&error);
             ExitCode::from(RUN_TIME_ERROR)
+        }
+    }
+}
+
+fn finish(result: Result<certs::Done, certs::Failure>) -> ExitCode {
+    match result {
+        Ok(done) => {
+            print(&done.text);
+            ExitCode::from(done.code)
+        }
+        // Diagnostics of a file stand as they are.
+        Err(failure) if failure.text.ends_with('\n') => {
+            complain(&failure.text);
+            ExitCode::from(failure.code)
+        }
+        Err(failure) => {
+            startup::say(&failure.text);
+            ExitCode::from(failure.code)
         }
     }
 }

@@ -17,7 +17,10 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
 use super::store::{self, Dir, Pair, Store};
-use crate::config::model::{HostPattern, Network};
+use crate::config::host::{LOCAL_NETWORKS, LOCAL_SUFFIXES};
+use crate::config::model::HostPattern;
+
+pub use crate::config::host::is_local;
 
 const DAY: u64 = 24 * 3600;
 /// Life of the root: trusting it is a manual step, so it should outlive the machine.
@@ -34,25 +37,6 @@ const CLOCK_FLOOR: u64 = 1_767_225_600;
 const DIRECTORY: &str = "local-ca";
 const ROOT_CERTIFICATE: &str = "root.pem";
 const ROOT_KEY: &str = "root.key";
-
-/// Names that never belong to the public DNS (RFC 6761 §6.2 and §6.3, RFC 8375, ICANN's `.internal`).
-const LOCAL_SUFFIXES: [&str; 4] = ["localhost", "test", "internal", "home.arpa"];
-
-/// Loopback, private (RFC 1918, RFC 4193) and link-local (RFC 3927, RFC 4291 §2.5.6) networks.
-const LOCAL_NETWORKS: [Network; 8] = [
-    network(IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 0)), 8),
-    network(IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 0)), 8),
-    network(IpAddr::V4(std::net::Ipv4Addr::new(172, 16, 0, 0)), 12),
-    network(IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 0, 0)), 16),
-    network(IpAddr::V4(std::net::Ipv4Addr::new(169, 254, 0, 0)), 16),
-    network(IpAddr::V6(std::net::Ipv6Addr::LOCALHOST), 128),
-    network(IpAddr::V6(std::net::Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0)), 7),
-    network(IpAddr::V6(std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)), 10),
-];
-
-const fn network(address: IpAddr, prefix: u8) -> Network {
-    Network { address, prefix }
-}
 
 /// Why the local CA cannot be used.
 #[derive(Debug)]
@@ -98,17 +82,6 @@ impl From<store::Error> for Error {
 impl From<rcgen::Error> for Error {
     fn from(error: rcgen::Error) -> Self {
         Self::Make(error)
-    }
-}
-
-/// Whether only the local CA can vouch for this host.
-#[must_use]
-pub fn is_local(host: &HostPattern) -> bool {
-    match host {
-        HostPattern::Exact(name) | HostPattern::Wildcard(name) => LOCAL_SUFFIXES.iter().any(|suffix| {
-            name.strip_suffix(suffix).is_some_and(|above| above.is_empty() || above.ends_with('.'))
-        }),
-        HostPattern::Ip(ip) => LOCAL_NETWORKS.iter().any(|network| network.contains(*ip)),
     }
 }
 

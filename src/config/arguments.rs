@@ -17,6 +17,12 @@ pub struct ProxyArguments {
     pub state: Option<String>,
     /// Worker count or CPU list.
     pub workers: Option<String>,
+    /// Authority that is asked for certificates: a word, a URL, or `off`.
+    pub acme: Option<String>,
+    /// Roots of that authority's own HTTPS.
+    pub acme_ca_file: Option<String>,
+    /// Contact address for authorities.
+    pub email: Option<String>,
     /// Print the equal TOML instead of running.
     pub print_config: bool,
 }
@@ -41,6 +47,9 @@ const NAME: &str = "arguments";
 #[must_use]
 pub fn to_toml(arguments: &ProxyArguments) -> String {
     let mut text = String::new();
+    if let Some(email) = &arguments.email {
+        text.push_str(&format!("email = {}\n\n", quoted(email)));
+    }
     let mut server: Vec<String> = Vec::new();
     for (key, addresses) in [("https", &arguments.https), ("http", &arguments.http)] {
         if !addresses.is_empty() {
@@ -64,6 +73,13 @@ pub fn to_toml(arguments: &ProxyArguments) -> String {
     if !server.is_empty() {
         text.push_str("[server]\n");
         text.extend(server);
+        text.push('\n');
+    }
+    let acme = [("directory", &arguments.acme), ("ca_file", &arguments.acme_ca_file)];
+    if acme.iter().any(|(_, value)| value.is_some()) {
+        text.push_str("[acme]\n");
+        let lines = acme.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
+        text.extend(lines.map(|(key, value)| format!("{key} = {}\n", quoted(value))));
         text.push('\n');
     }
     text.push_str("[sites]\n");

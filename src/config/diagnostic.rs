@@ -84,10 +84,18 @@ codes! {
     AddressInUse "E030" "Another process listens on this address.";
     AddressRefused "E031" "This address cannot be listened on.";
     BadSecret "E032" "Not the place of a secret, such as \"file:PATH\" or \"env:NAME\".";
+    BadUrl "E033" "Not a URL such as \"https://ca.internal/directory\".";
+    BadName "E034" "Not a name that can stand here.";
+    Challenge "E035" "Control over a name cannot be shown to an authority.";
+    SecretUnreadable "E036" "A secret cannot be read, or is not what its option takes.";
     CertificateSoon "W001" "A certificate expires soon.";
     KeyExposed "W002" "A key file can be read by other users.";
     IncludesNothing "W003" "An include pattern matches no file.";
     UpstreamTwice "W004" "An upstream is listed twice.";
+    NotPublic "W005" "A name for which no public authority gives certificates.";
+    ProgramAbsent "W006" "A program cannot be run.";
+    AuthorityUnfit "W007" "An authority does not answer, or not as the configuration needs it.";
+    NoAddress "W008" "A name by which no authority finds this machine.";
 }
 
 impl Code {
@@ -255,6 +263,8 @@ impl Finding {
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     list: Vec<Finding>,
+    /// What must not be shown, since it may be a secret.
+    hidden: Vec<Spot>,
     /// Some text could not be read, so that what is absent may only be unread.
     pub partial: bool,
 }
@@ -284,6 +294,11 @@ impl Findings {
         }
     }
 
+    /// Hides a value in every line that is shown.
+    pub fn hide(&mut self, spot: Spot) {
+        self.hidden.push(spot);
+    }
+
     /// Whether anything of this kind was noted.
     pub fn has(&self, code: Code) -> bool {
         self.list.iter().any(|f| f.code == code)
@@ -305,7 +320,24 @@ impl Findings {
             });
         }
         self.list.sort_by_key(|f| (f.spot.file, f.spot.start));
+        if self.hidden.is_empty() {
+            return self.list.into_iter().map(|f| f.diagnostic(sources)).collect();
+        }
+        let sources: Vec<Source> =
+            (0..).zip(sources).map(|(file, source)| self.without_hidden(file, source)).collect();
+        let sources = sources.as_slice();
         self.list.into_iter().map(|f| f.diagnostic(sources)).collect()
+    }
+
+    /// A text of the same length whose hidden values are stars, so that no place moves.
+    fn without_hidden(&self, file: u32, source: &Source) -> Source {
+        let hidden = self.hidden.iter().filter(|spot| spot.file == file);
+        let ranges: Vec<Range<usize>> = hidden.map(|spot| spot.start as usize..spot.end as usize).collect();
+        let star = |(at, c): (usize, char)| {
+            let covered = c.is_ascii_alphanumeric() && ranges.iter().any(|range| range.contains(&at));
+            if covered { '*' } else { c }
+        };
+        Source { name: source.name.clone(), text: source.text.char_indices().map(star).collect() }
     }
 }
 

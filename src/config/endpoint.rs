@@ -101,9 +101,10 @@ pub fn upstream(text: &str) -> Result<Upstream, UpstreamError> {
 /// Where `:8000` is: most development servers listen on IPv4 only.
 const LOOPBACK: &str = "127.0.0.1";
 /// Bytes of `sun_path` without the NUL.
-const SOCKET_PATH: usize = 107;
+pub(super) const SOCKET_PATH: usize = 107;
 
-fn tcp(text: &str, default_port: Option<u16>, tls: bool) -> Result<Upstream, UpstreamError> {
+/// `host:port` with a port to take if none is written.
+pub(super) fn tcp(text: &str, default_port: Option<u16>, tls: bool) -> Result<Upstream, UpstreamError> {
     if text.contains(['/', '?', '#']) {
         return Err(UpstreamError::Path);
     }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::model::HostPattern;
+use super::model::{HostPattern, Network};
 
 /// Why a text is not the host of a site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +128,36 @@ fn name(text: &str) -> Result<String, HostError> {
         return Err(HostError::NotAnIp);
     }
     Ok(text.to_ascii_lowercase())
+}
+
+/// Names that never belong to the public DNS (RFC 6761 §6.2 and §6.3, RFC 8375, ICANN's `.internal`).
+pub const LOCAL_SUFFIXES: [&str; 4] = ["localhost", "test", "internal", "home.arpa"];
+
+/// Loopback, private (RFC 1918, RFC 4193) and link-local (RFC 3927, RFC 4291 §2.5.6) networks.
+pub const LOCAL_NETWORKS: [Network; 8] = [
+    network(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8),
+    network(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)), 8),
+    network(IpAddr::V4(Ipv4Addr::new(172, 16, 0, 0)), 12),
+    network(IpAddr::V4(Ipv4Addr::new(192, 168, 0, 0)), 16),
+    network(IpAddr::V4(Ipv4Addr::new(169, 254, 0, 0)), 16),
+    network(IpAddr::V6(Ipv6Addr::LOCALHOST), 128),
+    network(IpAddr::V6(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0)), 7),
+    network(IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)), 10),
+];
+
+const fn network(address: IpAddr, prefix: u8) -> Network {
+    Network { address, prefix }
+}
+
+/// Whether only the local CA can vouch for this host.
+#[must_use]
+pub fn is_local(host: &HostPattern) -> bool {
+    match host {
+        HostPattern::Exact(name) | HostPattern::Wildcard(name) => LOCAL_SUFFIXES.iter().any(|suffix| {
+            name.strip_suffix(suffix).is_some_and(|above| above.is_empty() || above.ends_with('.'))
+        }),
+        HostPattern::Ip(ip) => LOCAL_NETWORKS.iter().any(|network| network.contains(*ip)),
+    }
 }
 
 #[cfg(test)]

@@ -4,20 +4,26 @@
 //! `shape`), becomes the [`model`] (`resolve`), and is judged as a whole (`whole`). Every error of a run is
 //! found in that run. Pure: texts come through [`Files`]; certificates and sockets are `ops::check`'s.
 
+mod acme;
 pub mod arguments;
+mod authority;
+mod challenge;
 pub mod diagnostic;
+mod dns;
 pub mod endpoint;
 pub mod host;
 pub mod model;
 mod nearest;
 pub mod path;
 mod raw;
+mod reader;
 pub mod reference;
 pub mod render;
 mod resolve;
 pub mod secret;
 mod shape;
 mod site;
+mod url;
 pub mod value;
 mod whole;
 
@@ -86,8 +92,34 @@ pub struct Places {
     pub http: Vec<Option<Spot>>,
     /// `[server] certificates`.
     pub certificates: Option<Spot>,
+    /// `[acme] ca_file`.
+    pub ca_file: Option<Spot>,
+    /// The secrets of `[acme]`, `[dns.NAME]` and sites.
+    pub secrets: Vec<SecretPlace>,
+    /// The programs of `[acme] hook` and `[dns.NAME] exec`.
+    pub programs: Vec<(String, Spot)>,
     /// One for each of [`Model::sites`].
     pub sites: Vec<SitePlaces>,
+}
+
+/// Where a secret that is no certificate's key was written.
+#[derive(Clone, Debug)]
+pub struct SecretPlace {
+    /// Where the secret is.
+    pub secret: model::Secret,
+    /// How it is encoded.
+    pub form: SecretForm,
+    /// Where that is written.
+    pub spot: Spot,
+}
+
+/// How a secret is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretForm {
+    /// Base64 (RFC 4648 §4), as TSIG keys are.
+    Base64,
+    /// Base64url without padding (RFC 4648 §5), as MAC keys of external accounts are.
+    Base64Url,
 }
 
 /// Where the parts of a site were written.
@@ -257,5 +289,7 @@ pub fn fuzz(data: &[u8]) {
     }
 }
 
+#[cfg(test)]
+mod acme_tests;
 #[cfg(test)]
 mod tests;

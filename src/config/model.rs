@@ -14,6 +14,9 @@ pub use acme::{
     Preset, Propagation, Scheduling, TsigAlgorithm, TsigKey,
 };
 
+/// Name of the admin socket in the state directory.
+pub const ADMIN_SOCKET: &str = "admin.sock";
+
 /// The whole configuration of one running proxy.
 #[derive(Clone, Debug)]
 pub struct Model {
@@ -62,6 +65,14 @@ pub struct Server {
     pub forwarded: bool,
     /// Whether field names with `_` are passed on.
     pub underscores: bool,
+}
+
+impl Server {
+    /// Path of the admin socket: the one written, or `admin.sock` in the state directory.
+    #[must_use]
+    pub fn admin_path(&self) -> PathBuf {
+        self.admin.clone().unwrap_or_else(|| self.state.join(ADMIN_SOCKET))
+    }
 }
 
 /// Which CPUs get a worker.

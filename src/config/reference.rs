@@ -1,5 +1,7 @@
 //! The one table of options. Parser, type checks, bounds, suggestions and the printed reference come from it.
-//! `HOST` in a name stands for any host.
+//! `HOST` in a name stands for any host, `NAME` for any name.
+
+mod acme;
 
 /// What kind of value an option takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,12 @@ pub enum Kind {
     Sites,
     /// A table or an array of tables, with options of its own.
     Tables,
+    /// A table from names to tables; the options of one lie below `NAME`.
+    Named,
+    /// A table with options of its own, or `false`.
+    TableOrOff,
+    /// A string, or an array of strings and tables with options of their own.
+    Authorities,
 }
 
 impl Kind {
@@ -43,6 +51,9 @@ impl Kind {
             Self::Table => "a table",
             Self::Sites => "an upstream in quotes, an array of them, or a table",
             Self::Tables => "a table or an array of tables",
+            Self::Named => "a table with a name, such as [dns.corp]",
+            Self::TableOrOff => "a table, or false",
+            Self::Authorities => "a string, or an array of strings and of tables { url, eab }",
         }
     }
 }
@@ -78,7 +89,11 @@ const DAY: u64 = 24 * 3600 * 1000;
 const STEP: u64 = 100;
 
 /// Every option, section by section.
-pub static OPTIONS: &[Reference] = &[
+pub fn options() -> impl Iterator<Item = &'static Reference> {
+    OPTIONS.iter().chain(acme::ACME)
+}
+
+static OPTIONS: &[Reference] = &[
     option("email", Kind::Text, "", "\"ops@example.com\"", "contact address for certificate authorities"),
     option(
         "include",
@@ -275,18 +290,17 @@ pub static OPTIONS: &[Reference] = &[
 ];
 
 /// Options of the design that this version does not have: refused like any unknown one, with a better remedy.
-pub static LATER: &[&str] =
-    &["acme", "dns", "metrics", "server.user", "sites.HOST.acme", "sites.HOST.health"];
+pub static LATER: &[&str] = &["metrics", "server.user", "sites.HOST.health"];
 
 /// The option of this full name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Reference> {
-    OPTIONS.iter().find(|option| option.name == name)
+    options().find(|option| option.name == name)
 }
 
 /// The last part of each option directly below `section` (`""`: the top).
 pub fn names_below(section: &str) -> impl Iterator<Item = &'static str> {
-    OPTIONS.iter().filter_map(move |option| {
+    options().filter_map(move |option| {
         let (parent, name) = option.name.rsplit_once('.').unwrap_or(("", option.name));
         (parent == section).then_some(name)
     })
@@ -294,7 +308,7 @@ pub fn names_below(section: &str) -> impl Iterator<Item = &'static str> {
 
 /// Full names of the options whose last part is `name`.
 pub fn named(name: &str) -> impl Iterator<Item = &'static str> {
-    OPTIONS.iter().map(|option| option.name).filter(move |full| full.rsplit('.').next() == Some(name))
+    options().map(|option| option.name).filter(move |full| full.rsplit('.').next() == Some(name))
 }
 
 #[cfg(test)]
@@ -303,9 +317,9 @@ mod tests {
 
     #[test]
     fn every_option_lies_in_a_section_of_the_table() {
-        for option in OPTIONS {
+        for option in options() {
             let (parent, _) = option.name.rsplit_once('.').unwrap_or(("", ""));
-            let section = parent.strip_suffix(".HOST").unwrap_or(parent);
+            let section = parent.trim_end_matches(".HOST").trim_end_matches(".NAME");
             assert!(section.is_empty() || find(section).is_some(), "{}", option.name);
             assert!(!option.doc.is_empty());
         }
@@ -313,8 +327,8 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        for option in OPTIONS {
-            assert_eq!(OPTIONS.iter().filter(|o| o.name == option.name).count(), 1, "{}", option.name);
+        for option in options() {
+            assert_eq!(options().filter(|o| o.name == option.name).count(), 1, "{}", option.name);
             assert!(!LATER.contains(&option.name));
         }
     }

@@ -2,16 +2,15 @@
 //! Values that cannot be read leave the default and a finding.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use super::diagnostic::{Code, Findings, Spot};
-use super::model::{AccessLog, Acme, Limits, Log, Model, RecordLayer, Server, Timeouts, Tls, Workers};
+use super::model::{AccessLog, HostPattern, Limits, Log, Model, RecordLayer, Server, Timeouts, Tls, Workers};
 use super::nearest::nearest;
-use super::raw::{Entry, Node, Raw};
-use super::reference::{self, Kind};
+use super::raw::{Node, Raw};
+use super::reader::Reader;
 use super::value::{self, ValueError};
-use super::{Files, Places, Source, host, site};
+use super::{Files, Places, Source, acme, dns, endpoint, host, site};
 
 /// Builds the model of all files; without errors among the findings it is valid.
 pub(super) fn resolve(
@@ -27,163 +26,10 @@ pub(super) fn resolve(
     let limits = bounds(&mut reader);
     let timeouts = timeouts(&mut reader);
     let log = log(&mut reader);
-    let _ = email(&mut reader);
-    let acme = Acme::default();
-    let sites = site::sites(&mut reader, &mut places);
+    let providers = dns::providers(&mut reader, &mut places);
+    let (acme, mut policies) = acme::acme(&mut reader, providers, &server, &mut places);
+    let sites = site::sites(&mut reader, &mut policies, &mut places);
     (Model { acme, server, tls, limits, timeouts, log, sites }, places)
-}
-
-/// Reads options by their full names over all files.
-pub(super) struct Reader<'a> {
-    pub roots: &'a [Node],
-    pub sources: &'a [Source],
-    pub findings: &'a mut Findings,
-}
-
-impl<'a> Reader<'a> {
-    /// The entry of `section.key`; written in two files it is a finding.
-    fn entry(&mut self, name: &str) -> Option<&'a Entry> {
-        let mut found: Option<&'a Entry> = None;
-        for root in self.roots {
-            let entry = match name.split_once('.') {
-                Some((section, key)) => root.entry(section).and_then(|e| e.node.entry(key)),
-                None => root.entry(name),
-            };
-            match (found, entry) {
-                (None, Some(entry)) => found = Some(entry),
-                (Some(first), Some(second)) => {
-                    let other = (first.key_spot, "it is set here first");
-                    let cause = format!("`{name}` is set in two files");
-                    self.findings.conflict(
-                        Code::DuplicateKey,
-                        second.key_spot,
-                        other,
-                        cause,
-                        "keep one of the two",
-                    );
-                }
-                (_, None) => {}
-            }
-        }
-        found
-    }
-
-    fn node(&mut self, name: &str) -> Option<&'a Node> {
-        self.entry(name).map(|entry| &entry.node)
-    }
-
-    fn text(&mut self, name: &str) -> Option<(&'a str, Spot)> {
-        let node = self.node(name)?;
-        match &node.value {
-            Raw::Text(text) => Some((text, node.spot)),
-            _ => None,
-        }
-    }
-
-    fn flag(&mut self, name: &str) -> Option<bool> {
-        match self.node(name)?.value {
-            Raw::Flag(flag) => Some(flag),
-            _ => None,
-        }
-    }
-
-    fn count(&mut self, name: &str, slot: &mut usize) {
-        let Some(node) = self.node(name) else { return };
-        let (Raw::Integer(number), Some(Kind::Count(low, high))) = (&node.value, kind(name)) else { return };
-        match usize::try_from(*number) {
-            Ok(count) if (low..=high).contains(number) => *slot = count,
-            _ => self.out_of_range(node.spot, &number.to_string(), &low.to_string(), &high.to_string()),
-        }
-    }
-
-    fn duration(&mut self, name: &str, slot: &mut Duration) {
-        let Some((text, spot)) = self.text(name) else { return };
-        let Some(Kind::Duration(low, high)) = kind(name) else { return };
-        let (low, high) = (Duration::from_millis(low), Duration::from_millis(high));
-        match value::duration(text) {
-            Ok(duration) if (low..=high).contains(&duration) => *slot = duration,
-            Ok(_) => {
-                self.out_of_range(spot, text, &value::show_duration(low), &value::show_duration(high));
-            }
-            Err(error) => {
-                let remedy =
-                    unit_remedy(error, text, "s", "a whole number and ms, s, m or h, such as \"30s\"");
-                self.refuse(Code::BadDuration, spot, text, error, &remedy);
-            }
-        }
-    }
-
-    /// `None` if nothing usable was written, `Some(None)` for `"none"`.
-    fn size(&mut self, name: &str) -> Option<Option<u64>> {
-        let (text, spot) = self.text(name)?;
-        let (low, high) = match kind(name)? {
-            Kind::SizeOrNone(..) if text == "none" => return Some(None),
-            Kind::Size(low, high) | Kind::SizeOrNone(low, high) => (low, high),
-            _ => return None,
-        };
-        match value::size(text) {
-            Ok(size) if (low..=high).contains(&size) => return Some(Some(size)),
-            Ok(_) => self.out_of_range(spot, text, &value::show_size(low), &value::show_size(high)),
-            Err(error) => {
-                let form = "a whole number and B, KiB, MiB, GiB, KB, MB or GB, such as \"10MiB\"";
-                let remedy = unit_remedy(error, text, "B", form);
-                self.refuse(Code::BadSize, spot, text, error, &remedy);
-            }
-        }
-        None
-    }
-
-    fn bytes(&mut self, name: &str, slot: &mut usize) {
-        if let Some(Some(size)) = self.size(name) {
-            *slot = usize::try_from(size).unwrap_or(usize::MAX);
-        }
-    }
-
-    fn file(&mut self, name: &str) -> Option<(PathBuf, Spot)> {
-        let (text, spot) = self.text(name)?;
-        Some((self.path(text, spot)?, spot))
-    }
-
-    /// A path as seen from the directory of the file in which it stands.
-    pub fn path(&mut self, text: &str, spot: Spot) -> Option<PathBuf> {
-        if text.is_empty() || text.contains('\0') {
-            let cause = if text.is_empty() { "the path is empty" } else { "the path has a NUL byte" };
-            self.findings.note(Code::BadFile, spot, cause, "write the path of a file");
-            return None;
-        }
-        if text.starts_with("~/") {
-            let cause = format!("`{text}` starts with `~`, which only a shell expands");
-            self.findings.note(Code::BadFile, spot, cause, "write the whole path");
-            return None;
-        }
-        Some(self.directory(spot).join(text))
-    }
-
-    pub fn directory(&self, spot: Spot) -> &'a Path {
-        let source = usize::try_from(spot.file).ok().and_then(|index| self.sources.get(index));
-        source.and_then(|source| Path::new(&source.name).parent()).unwrap_or(Path::new(""))
-    }
-
-    fn refuse(&mut self, code: Code, spot: Spot, text: &str, error: ValueError, remedy: &str) {
-        self.findings.note(code, spot, format!("`{text}` {}", error.cause()), remedy);
-    }
-
-    fn out_of_range(&mut self, spot: Spot, text: &str, low: &str, high: &str) {
-        let cause = format!("`{text}` is out of bounds");
-        self.findings.note(Code::OutOfRange, spot, cause, format!("write {low} to {high}"));
-    }
-}
-
-fn kind(name: &str) -> Option<Kind> {
-    reference::find(name).map(|option| option.kind)
-}
-
-/// The commonest slip is a number without its unit.
-fn unit_remedy(error: ValueError, text: &str, unit: &str, form: &str) -> String {
-    if error == ValueError::NoUnit {
-        return format!("add the unit: \"{text}{unit}\"");
-    }
-    format!("write {form}")
 }
 
 fn server(reader: &mut Reader<'_>, files: &dyn Files, places: &mut Places) -> Server {
@@ -201,7 +47,7 @@ fn server(reader: &mut Reader<'_>, files: &dyn Files, places: &mut Places) -> Se
         http: http.addresses,
         workers: workers(reader),
         state: state.map_or_else(|| default_state(files), |(path, _)| path),
-        admin: reader.file("server.admin").map(|(path, _)| path),
+        admin: admin(reader),
         trusted_proxies: networks(reader),
         proxy_protocol: proxy_protocol(reader),
         default_site: default_site(reader),
@@ -209,6 +55,21 @@ fn server(reader: &mut Reader<'_>, files: &dyn Files, places: &mut Places) -> Se
         forwarded: reader.flag("server.forwarded").unwrap_or(false),
         underscores: reader.flag("server.underscores").unwrap_or(false),
     }
+}
+
+fn admin(reader: &mut Reader<'_>) -> Option<PathBuf> {
+    let (path, spot) = reader.file("server.admin")?;
+    if path.as_os_str().len() > endpoint::SOCKET_PATH {
+        let cause = format!("the path of the socket is longer than {} bytes", endpoint::SOCKET_PATH);
+        reader.findings.note(
+            Code::BadFile,
+            spot,
+            cause,
+            "write a shorter one, such as \"/run/lockring.sock\"",
+        );
+        return None;
+    }
+    Some(path)
 }
 
 struct Listeners {
@@ -316,6 +177,12 @@ fn default_site(reader: &mut Reader<'_>) -> Option<super::model::HostPattern> {
     None
 }
 
+/// Whether some site serves names that no site lists by themselves.
+pub(super) fn has_fallback(reader: &mut Reader<'_>) -> bool {
+    let wildcard = |host: &HostPattern| matches!(host, HostPattern::Wildcard(_));
+    site::hosts(reader.roots).iter().any(wildcard) || reader.entry("server.default_site").is_some()
+}
+
 /// Root's place is the system's; another user's is below the home directory (XDG Base Directory).
 #[must_use]
 pub fn default_state(files: &dyn Files) -> PathBuf {
@@ -333,18 +200,9 @@ pub fn default_state(files: &dyn Files) -> PathBuf {
 }
 
 fn tls(reader: &mut Reader<'_>) -> Tls {
-    let records = match reader.text("tls.records") {
-        None | Some(("own", _)) => RecordLayer::Own,
-        Some(("rustls", _)) => RecordLayer::Rustls,
-        Some((text, spot)) => {
-            let remedy = match nearest(text, ["own", "rustls"].into_iter()) {
-                Some(near) => format!("did you mean \"{near}\"?"),
-                None => "write \"own\" or \"rustls\"".to_owned(),
-            };
-            reader.findings.note(Code::BadChoice, spot, format!("there is no record layer `{text}`"), remedy);
-            RecordLayer::Own
-        }
-    };
+    let words = [("own", RecordLayer::Own), ("rustls", RecordLayer::Rustls)];
+    let node = reader.node("tls.records");
+    let records = node.and_then(|node| reader.choice(node, "record layer", &words)).unwrap_or_default();
     Tls { records }
 }
 
@@ -423,16 +281,4 @@ fn log(reader: &mut Reader<'_>) -> Log {
         }
     };
     Log { access }
-}
-
-fn email(reader: &mut Reader<'_>) -> Option<String> {
-    let (text, spot) = reader.text("email")?;
-    let plain = !text.chars().any(|c| c.is_whitespace() || c.is_control());
-    let parts = text.split_once('@').is_some_and(|(user, domain)| !user.is_empty() && domain.contains('.'));
-    if plain && parts {
-        return Some(text.to_owned());
-    }
-    let cause = format!("`{text}` is not an email address");
-    reader.findings.note(Code::BadChoice, spot, cause, "write one such as \"ops@example.com\"");
-    None
 }

@@ -14,6 +14,8 @@ pub enum Written<'a> {
 pub enum SecretError {
     /// A PEM text instead of the place where one is.
     Inline,
+    /// Neither `file:` nor `env:` in front, where only these are taken: most likely a secret.
+    Unmarked,
     /// Nothing after `env:`.
     NoName,
     /// A name that a shell cannot set.
@@ -26,6 +28,9 @@ impl SecretError {
     pub const fn cause(self) -> &'static str {
         match self {
             Self::Inline => "this is a secret itself, which a configuration must not hold",
+            Self::Unmarked => {
+                "this starts with neither `file:` nor `env:`, so it may be a secret itself (not shown)"
+            }
             Self::NoName => "no environment variable is named after `env:`",
             Self::BadName => "what follows `env:` is not the name of an environment variable",
         }
@@ -35,7 +40,9 @@ impl SecretError {
     #[must_use]
     pub const fn remedy(self) -> &'static str {
         match self {
-            Self::Inline => "put it into a file of mode 0600 and write \"file:PATH\", or write \"env:NAME\"",
+            Self::Inline | Self::Unmarked => {
+                "put it into a file of mode 0600 and write \"file:PATH\", or write \"env:NAME\""
+            }
             Self::NoName => "write the name, such as \"env:APP_KEY\"",
             Self::BadName => "use letters, digits and `_`, no digit first, such as \"env:APP_KEY\"",
         }
@@ -61,6 +68,19 @@ pub fn secret(text: &str) -> Result<Written<'_>, SecretError> {
     Ok(Written::Variable(name))
 }
 
+/// The same for secrets that look like any other word, so that a path has to be marked as one.
+///
+/// # Errors
+/// [`SecretError`].
+pub fn marked(text: &str) -> Result<Written<'_>, SecretError> {
+    let written = secret(text)?;
+    if text.starts_with("file:") || text.starts_with("env:") {
+        Ok(written)
+    } else {
+        Err(SecretError::Unmarked)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,6 +101,16 @@ mod tests {
         ] {
             assert_eq!(secret(text), Ok(written), "{text}");
         }
+    }
+
+    #[test]
+    fn words_that_may_be_secrets_have_to_be_marked() {
+        assert_eq!(marked("file:a"), Ok(Written::Path("a")));
+        assert_eq!(marked("env:A"), Ok(Written::Variable("A")));
+        for text in ["", "a", "/etc/a", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajV"] {
+            assert_eq!(marked(text), Err(SecretError::Unmarked), "{text}");
+        }
+        assert_eq!(marked("env:2"), Err(SecretError::BadName));
     }
 
     #[test]

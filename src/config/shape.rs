@@ -34,7 +34,26 @@ fn check_value(node: &Node, kind: Kind, name: &str, findings: &mut Findings) {
                 check_site(&entry.node, findings);
             }
         }
-        (Kind::Tables, Raw::Table(_)) => check_table(node, name, findings),
+        (Kind::Named, Raw::Table(entries)) => {
+            let below = join(name, "NAME");
+            for entry in entries {
+                match &entry.node.value {
+                    Raw::Table(_) => check_table(&entry.node, &below, findings),
+                    _ => wrong(&entry.node, &below, kind.wants(), findings),
+                }
+            }
+        }
+        (Kind::Authorities, Raw::List(items)) => {
+            for item in items {
+                match &item.value {
+                    Raw::Text(_) => {}
+                    Raw::Table(_) => check_table(item, name, findings),
+                    _ => wrong(item, name, "a string or a table", findings),
+                }
+            }
+        }
+        (Kind::Tables | Kind::TableOrOff, Raw::Table(_)) => check_table(node, name, findings),
+        (Kind::TableOrOff, Raw::Flag(false)) => {}
         (Kind::Tables, Raw::List(tables)) => {
             for table in tables {
                 match &table.value {
@@ -48,7 +67,7 @@ fn check_value(node: &Node, kind: Kind, name: &str, findings: &mut Findings) {
                 wrong(item, name, "a string", findings);
             }
         }
-        (Kind::Text | Kind::Texts | Kind::Workers, Raw::Text(_))
+        (Kind::Text | Kind::Texts | Kind::Workers | Kind::Authorities, Raw::Text(_))
         | (Kind::Size(..) | Kind::SizeOrNone(..) | Kind::Duration(..), Raw::Text(_))
         | (Kind::Flag, Raw::Flag(_))
         | (Kind::Count(..) | Kind::Workers, Raw::Integer(_)) => {}
@@ -67,8 +86,15 @@ fn check_site(node: &Node, findings: &mut Findings) {
 
 fn wrong(node: &Node, name: &str, wants: &str, findings: &mut Findings) {
     let short = name.rsplit('.').next().unwrap_or(name);
-    let what = if short == "HOST" { "a site" } else { short };
-    let kind = reference::find(name).map_or(Kind::Sites, |option| option.kind);
+    let what = match short {
+        "HOST" => "a site",
+        "NAME" => "dns",
+        short => short,
+    };
+    let kind = match short {
+        "NAME" => Kind::Named,
+        _ => reference::find(name).map_or(Kind::Sites, |option| option.kind),
+    };
     let remedy = match node.value {
         Raw::Integer(number) => number_remedy(number, kind),
         _ => None,
@@ -85,6 +111,7 @@ fn number_remedy(number: i64, kind: Kind) -> Option<String> {
         Kind::Size(..) | Kind::SizeOrNone(..) => value::show_size(positive),
         Kind::Duration(..) => format!("{positive}s"),
         Kind::Flag | Kind::Count(..) | Kind::Workers | Kind::Table | Kind::Tables => return None,
+        Kind::Named | Kind::TableOrOff | Kind::Authorities => return None,
     };
     Some(format!("write \"{quoted}\""))
 }
@@ -103,9 +130,11 @@ fn shown_section(section: &str) -> String {
     match section {
         "" => " at the top".to_owned(),
         "sites.HOST" => " of a site".to_owned(),
-        "sites.HOST.tls" => " in `tls`".to_owned(),
-        "sites.HOST.route" => " in `route`".to_owned(),
-        _ => format!(" in [{section}]"),
+        "acme.on_demand" => " in [acme.on_demand]".to_owned(),
+        _ => match section.rsplit_once('.') {
+            None | Some((_, "NAME")) => format!(" in [{section}]"),
+            Some((_, last)) => format!(" in `{last}`"),
+        },
     }
 }
 
@@ -120,7 +149,7 @@ fn suggestion(key: &str, section: &str) -> String {
     if let Some(elsewhere) = reference::named(key).next() {
         return format!("`{key}` belongs {}", home(elsewhere));
     }
-    let all = reference::OPTIONS.iter().filter_map(|option| option.name.rsplit('.').next());
+    let all = reference::options().filter_map(|option| option.name.rsplit('.').next());
     if let Some(near) = nearest(key, all)
         && let Some(elsewhere) = reference::named(near).next()
     {

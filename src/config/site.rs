@@ -4,13 +4,16 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::acme::{Owner, Policies};
 use super::diagnostic::{Code, Spot};
 use super::endpoint::upstream;
 use super::host::host;
-use super::model::{CertificateFiles, HostPattern, PathPattern, Route, Secret, Site, SiteTls, Upstream};
+use super::model::{
+    AcmePolicy, CertificateFiles, HostPattern, PathPattern, Route, Secret, Site, SiteTls, Upstream,
+};
 use super::path::pattern;
 use super::raw::{Entry, Node, Raw};
-use super::resolve::Reader;
+use super::reader::Reader;
 use super::secret::{Written, secret};
 use super::{Places, RoutePlaces, SitePlaces};
 
@@ -24,7 +27,7 @@ fn entries(roots: &[Node]) -> impl Iterator<Item = &Entry> {
 }
 
 /// All sites in the order written, and their places.
-pub(super) fn sites(reader: &mut Reader<'_>, places: &mut Places) -> Vec<Arc<Site>> {
+pub(super) fn sites(reader: &mut Reader<'_>, policies: &mut Policies, places: &mut Places) -> Vec<Arc<Site>> {
     let mut sites = Vec::new();
     let mut seen: HashMap<HostPattern, Spot> = HashMap::new();
     for entry in entries(reader.roots) {
@@ -39,6 +42,7 @@ pub(super) fn sites(reader: &mut Reader<'_>, places: &mut Places) -> Vec<Arc<Sit
         // The rest is read even below a wrong host, so that its errors show in the same run.
         let (tls, pairs) = tls(reader, &entry.node);
         let (routes, route_places) = routes(reader, entry);
+        let acme = acme(reader, policies, entry, pattern.as_ref(), places);
         let redirect = entry.node.entry("redirect").is_none_or(|e| !matches!(e.node.value, Raw::Flag(false)));
         let Some(pattern) = pattern else { continue };
         if let Some(first) = seen.insert(pattern.clone(), entry.key_spot) {
@@ -47,10 +51,30 @@ pub(super) fn sites(reader: &mut Reader<'_>, places: &mut Places) -> Vec<Arc<Sit
             reader.findings.conflict(Code::DuplicateHost, entry.key_spot, other, cause, "join them");
         }
         let index = u32::try_from(sites.len()).unwrap_or(u32::MAX);
-        sites.push(Arc::new(Site { index, host: pattern, tls, acme: None, redirect, routes }));
+        sites.push(Arc::new(Site { index, host: pattern, tls, acme, redirect, routes }));
         places.sites.push(SitePlaces { host: entry.key_spot, pairs, routes: route_places });
     }
     sites
+}
+
+fn acme(
+    reader: &mut Reader<'_>,
+    policies: &mut Policies,
+    site: &Entry,
+    host: Option<&HostPattern>,
+    places: &mut Places,
+) -> Option<Arc<AcmePolicy>> {
+    let (acme, tls) = (site.node.entry("acme"), site.node.entry("tls"));
+    if let (Some(acme), Some(tls)) = (acme, tls)
+        && matches!(acme.node.value, Raw::Table(_))
+    {
+        let cause =
+            format!("site `{}` names both certificate files and how to ask for a certificate", site.key);
+        let other = (tls.key_spot, "the files are named here");
+        reader.findings.conflict(Code::Contradiction, acme.key_spot, other, cause, "keep one of the two");
+    }
+    let owner = Owner { host, spot: site.key_spot, has_files: tls.is_some() };
+    policies.of(reader, acme, &owner, places)
 }
 
 fn tls(reader: &mut Reader<'_>, site: &Node) -> (SiteTls, Vec<(Spot, Spot)>) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::model::{AccessLog, HostPattern, PathPattern, Secret, SiteTls, Upstream, Workers};
-use super::reference::{Kind, OPTIONS};
+use super::reference::{self, Kind, options};
 use super::*;
 
 #[derive(Default)]
@@ -157,10 +157,16 @@ fn the_model_and_the_printed_configuration_hold_no_secret() {
     assert!(printed.contains("env:A_KEY") && !printed.contains("hunter2"), "{printed}");
 }
 
+/// Whether an option needs no others beside it; `acme_tests` shows those that do.
+fn stands_alone(option: &&'static reference::Reference) -> bool {
+    let together = ["HOST", "NAME", "eab", "acme.directory.", "acme.on_demand", "acme.dns"];
+    !together.iter().any(|word| option.name.contains(word))
+}
+
 #[test]
 fn defaults_are_those_of_the_table() {
     let plain = format!("{:?}", good("[sites]\na = \"demo\"").model);
-    for option in OPTIONS.iter().filter(|o| !o.default.is_empty() && !o.name.contains("HOST")) {
+    for option in options().filter(|o| !o.default.is_empty() && stands_alone(o)) {
         let text = match option.name.rsplit_once('.') {
             Some((section, key)) => format!("[sites]\na = \"demo\"\n[{section}]\n{key} = {}", option.default),
             None => format!("{} = {}\n[sites]\na = \"demo\"", option.name, option.default),
@@ -177,7 +183,7 @@ fn defaults_are_those_of_the_table() {
 #[test]
 fn examples_of_the_table_load_and_change_the_model() {
     let plain = format!("{:?}", good("[sites]\n\"app.example.com\" = \"demo\"").model);
-    for option in OPTIONS.iter().filter(|o| !o.example.is_empty() && !o.name.contains("HOST")) {
+    for option in options().filter(|o| !o.example.is_empty() && stands_alone(o)) {
         let site = "[sites]\n\"app.example.com\" = \"demo\"";
         let text = match option.name.rsplit_once('.') {
             Some((section, key)) => format!("{site}\n[{section}]\n{key} = {}", option.example),
@@ -191,7 +197,7 @@ fn examples_of_the_table_load_and_change_the_model() {
 
 #[test]
 fn bounds_are_held_at_both_ends() {
-    for option in OPTIONS {
+    for option in options().filter(stands_alone) {
         let (low, high, below, above) = match option.kind {
             Kind::Count(low, high) => {
                 (low.to_string(), high.to_string(), (low - 1).to_string(), (high + 1).to_string())
@@ -305,6 +311,9 @@ fn arguments_are_the_toml_they_print() {
         https: vec![":8443".into()],
         state: Some("a \"b\"\\".into()),
         workers: Some("2".into()),
+        acme: Some("https://ca.internal/dir".into()),
+        acme_ca_file: Some("ca.pem".into()),
+        email: Some("ops@example.com".into()),
         ..ProxyArguments::default()
     };
     let (loaded, text) = from_arguments(&arguments, &Memory::default()).unwrap();
@@ -316,6 +325,10 @@ fn arguments_are_the_toml_they_print() {
     assert_eq!(loaded.model.sites[1].host, HostPattern::Exact("localhost".into()));
     assert_eq!(loaded.model.server.workers, Workers::Count(2));
     assert_eq!(loaded.model.server.state, Path::new("a \"b\"\\"));
+    let policy = loaded.model.sites[0].acme.as_ref().unwrap();
+    assert_eq!(policy.authorities[0].directory, "https://ca.internal/dir");
+    assert_eq!(policy.email.as_deref(), Some("ops@example.com"));
+    assert_eq!(loaded.model.acme.ca_file.as_deref(), Some(Path::new("ca.pem")));
 }
 
 #[test]

@@ -27,6 +27,13 @@ pub fn write_imf_fixdate(unix_seconds: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(b" GMT");
 }
 
+/// The day of `unix_seconds` as `1994-11-06` (ISO 8601, UTC).
+#[must_use]
+pub fn iso_date(unix_seconds: u64) -> String {
+    let (year, month, day) = civil(unix_seconds.min(LAST_SECOND_OF_9999) / 86_400);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
 /// Year, month (1 to 12) and day (1 to 31) of a day counted from 1970-01-01, in the proleptic Gregorian
 /// calendar. Years are counted from March, so that the leap day is the last one; 400 years repeat.
 fn civil(days: u64) -> (u64, u64, u64) {
@@ -64,6 +71,13 @@ mod tests {
         let mut out = Vec::new();
         write_imf_fixdate(unix_seconds, &mut out);
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn days_are_written_as_iso_dates() {
+        assert_eq!(super::iso_date(784_111_777), "1994-11-06");
+        assert_eq!(super::iso_date(951_782_400), "2000-02-29");
+        assert_eq!(super::iso_date(u64::MAX), "9999-12-31");
     }
 
     #[test]

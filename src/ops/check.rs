@@ -1,9 +1,11 @@
 //! `lockring check`, and the same checks before `run` and `reload`: the configuration room over the file
 //! system, and what only files and sockets can tell. Changes nothing: no file is written, no socket listens.
 
+mod acme;
 mod certificates;
 mod disk;
 mod listeners;
+mod online;
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -87,10 +89,24 @@ fn unreadable(name: &str, cause: &str) -> Diagnostic {
 /// sockets.
 #[must_use]
 pub fn check(path: &Path, now_unix: u64) -> Report {
+    judge(path, |loaded| semantic(loaded, &Disk, now_unix))
+}
+
+/// The same and, if nothing is wrong with the texts, what authorities and name servers say.
+#[must_use]
+pub fn check_online(path: &Path, now_unix: u64) -> Report {
+    judge(path, |loaded| {
+        let mut diagnostics = semantic(loaded, &Disk, now_unix);
+        diagnostics.extend(online::check(loaded));
+        diagnostics
+    })
+}
+
+fn judge(path: &Path, further: impl FnOnce(&Loaded) -> Vec<Diagnostic>) -> Report {
     match check_file(path) {
         Ok(loaded) => {
             let mut diagnostics = loaded.warnings.clone();
-            diagnostics.extend(semantic(&loaded, &Disk, now_unix));
+            diagnostics.extend(further(&loaded));
             // Sources come in the order of the load, and within one the lines decide.
             let order = |d: &Diagnostic| loaded.sources.iter().position(|s| *s.name == *d.place.file);
             diagnostics.sort_by_key(|d| (order(d), d.place.span.start));
@@ -100,7 +116,8 @@ pub fn check(path: &Path, now_unix: u64) -> Report {
     }
 }
 
-/// What files and sockets tell: certificates that do not fit their key, host or time; addresses that cannot
+/// What files and sockets tell: certificates that do not fit their key, host or time; secrets and programs that
+/// are not there; names that no authority can be asked for; addresses that cannot
 /// be listened on, with the process that has them; upstreams that are this proxy. The environment is that of
 /// `files`.
 #[must_use]
@@ -112,8 +129,17 @@ pub fn semantic(loaded: &Loaded, files: &dyn Files, now_unix: u64) -> Vec<Diagno
 #[must_use]
 pub fn before_start(loaded: &Loaded, files: &dyn Files, now_unix: u64) -> (Vec<Diagnostic>, Pairs) {
     let (mut diagnostics, pairs) = certificates::check(loaded, files, now_unix);
+    diagnostics.extend(acme::check(loaded, files));
     diagnostics.extend(listeners::check(loaded));
     (diagnostics, pairs)
+}
+
+/// A regular file of at most `limit` bytes.
+///
+/// # Errors
+/// Why it cannot be read, in words.
+pub(super) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
+    disk::read_bounded(path, limit).map_err(|error| error.to_string())
 }
 
 /// Seconds since 1970 by the system clock.

@@ -1,7 +1,9 @@
 //! Room 13. Running the process: checking and starting, certificates from files and the local CA,
-//! signals, the log thread, the resolver, and what the machine lacks.
+//! signals, the admin socket, the log thread, the resolver, and what the machine lacks.
 
+pub mod admin;
 pub mod certificates;
+pub mod certs;
 pub mod check;
 pub mod doctor;
 pub mod listeners;

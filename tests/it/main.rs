@@ -15,6 +15,7 @@ mod behaviour;
 mod certificates;
 mod curl;
 mod descriptors;
+mod dns;
 mod failure;
 mod faults;
 mod forwarding;

@@ -133,7 +133,24 @@ pub struct Seen {
     changed: (i64, i64),
 }
 
+impl Seen {
+    /// Number of the generation that was current.
+    #[must_use]
+    pub fn generation(&self) -> Option<u64> {
+        self.generation
+    }
+}
+
 impl AcmeStore {
+    /// Where the files of a slot's current chain and key are, whether or not there are any.
+    ///
+    /// # Errors
+    /// [`Error::BadName`].
+    pub fn files(&self, slot: &str) -> Result<(PathBuf, PathBuf), Error> {
+        let current = self.place(CERTIFICATES, slot)?.join(CURRENT);
+        Ok((current.join(CERTIFICATE), current.join(KEY)))
+    }
+
     /// The certificate of a slot, and what is wrong with its place; changes nothing.
     ///
     /// # Errors

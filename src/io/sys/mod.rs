@@ -2,14 +2,20 @@
 
 #![allow(unsafe_code)] // Each block states the contract that it keeps.
 
+mod clock;
 mod file;
 mod inotify;
+mod peer;
+mod priority;
 mod probe;
 mod process;
 mod socket;
 
+pub use clock::since_boot;
 pub use file::{is_local, try_lock};
 pub use inotify::{Event, Inotify, Watch};
+pub use peer::peer_user;
+pub use priority::{be_idle, be_nice};
 pub use probe::{RingFlags, clock_is_disciplined, ring_flags};
-pub use process::{forbid_core_dumps, raise_descriptor_limit, user_id};
+pub use process::{forbid_core_dumps, kill_group, raise_descriptor_limit, user_id};
 pub use socket::Socket;

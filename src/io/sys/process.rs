@@ -39,3 +39,12 @@ fn limit() -> io::Result<libc::rlimit> {
     let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
     if result == 0 { Ok(limit) } else { Err(io::Error::last_os_error()) }
 }
+
+/// Kills every process of the group that `leader` made, so far as it still exists. The group keeps its
+/// number from being given to another process as long as anybody is in it.
+pub fn kill_group(leader: u32) {
+    // 0 and 1 would name the caller's own group and everybody; no child has either number.
+    let Some(group) = i32::try_from(leader).ok().filter(|group| *group > 1) else { return };
+    // SAFETY: the call takes numbers only.
+    unsafe { libc::kill(-group, libc::SIGKILL) };
+}

@@ -178,7 +178,7 @@ fn an_address_in_use_names_the_process() {
 #[test]
 fn foreign_addresses_and_own_ones_are_told_apart() {
     let scratch = Scratch::new("foreign");
-    let text = "[server]\nhttps = \"192.0.2.1:8443\"\nhttp = []\n[sites]\na = \"192.0.2.1:8443\"\n";
+    let text = "[server]\nhttps = \"192.0.2.1:8443\"\nhttp = []\n[sites]\nlocalhost = \"192.0.2.1:8443\"\n";
     let codes: Vec<Code> = scratch.check(text, NOW).into_iter().map(|(code, _)| code).collect();
     assert_eq!(codes, [Code::OwnListener]);
     let text =

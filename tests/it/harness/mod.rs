@@ -4,6 +4,7 @@
 pub mod client;
 pub mod http;
 pub mod lockring;
+pub mod nameserver;
 pub mod origin;
 pub mod pki;
 #[macro_use]

@@ -1,0 +1,2 @@
+use dns_update::DnsUpdater;
+fn main() { let _ = std::mem::size_of::<DnsUpdater>(); }

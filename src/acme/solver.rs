@@ -1,0 +1,327 @@
+//! Showing control over names (RFC 8555 §8): answers of challenges are put into service, and always taken
+//! out again.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ca::{Authorization, AuthorizationStatus, Offer};
+use super::dns::{self, Challenge, Presented, Provider, Standing};
+use super::install::Install;
+use super::keys::{self, KeyError};
+use super::plan::{self, SlotState};
+use super::slot::{Identifier, Slot};
+use crate::config::model::ChallengeKind;
+use crate::tls::certs::CertifiedPair;
+
+/// How long an answer stays after the verdict: authorities look from several places, and a slow one may
+/// come when the others have decided.
+const LINGER: Duration = Duration::from_secs(30);
+
+/// Why control over a name could not be shown.
+#[derive(Debug)]
+pub enum SolveError {
+    /// No configured kind of challenge both fits the name and is on offer.
+    NoChallenge {
+        /// The name.
+        identifier: Identifier,
+        /// What the authority offers.
+        offered: Vec<ChallengeKind>,
+    },
+    /// A record could not be written, or is not seen.
+    Dns {
+        /// The name.
+        identifier: Identifier,
+        /// Why.
+        error: Box<dns::Error>,
+    },
+    /// The record that the operator sets (dns-persist-01) does not allow it.
+    NotAllowed {
+        /// The name.
+        identifier: Identifier,
+        /// What stands there.
+        why: String,
+    },
+    /// The certificate that answers TLS-ALPN-01 could not be made.
+    Key(KeyError),
+}
+
+impl fmt::Display for SolveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoChallenge { identifier, offered } => {
+                let words: Vec<&str> = offered.iter().map(|kind| kind.word()).collect();
+                let words = if words.is_empty() { "none that is known".to_owned() } else { words.join(", ") };
+                write!(
+                    f,
+                    "{identifier}: none of the configured challenges fits; the authority offers {words}"
+                )
+            }
+            Self::Dns { identifier, error } => write!(f, "{identifier}: dns-01: {error}"),
+            Self::NotAllowed { identifier, why } => write!(f, "{identifier}: dns-persist-01: {why}"),
+            Self::Key(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SolveError {}
+
+/// Answers that are in service. The same answer may be wanted by several orders, the newer of which may
+/// come while the older one's still lingers, so they are counted.
+pub struct Board {
+    install: Arc<dyn Install>,
+    tokens: RefCell<BTreeMap<String, u32>>,
+    names: RefCell<BTreeMap<Identifier, u32>>,
+    orphans: RefCell<Vec<Record>>,
+}
+
+impl Board {
+    /// An empty one.
+    #[must_use]
+    pub fn new(install: Arc<dyn Install>) -> Rc<Self> {
+        Rc::new(Self {
+            install,
+            tokens: RefCell::default(),
+            names: RefCell::default(),
+            orphans: RefCell::default(),
+        })
+    }
+
+    fn answer_http(&self, token: &str, key_authorization: &str) {
+        *self.tokens.borrow_mut().entry(token.to_owned()).or_default() += 1;
+        self.install.answer_http(token, key_authorization);
+    }
+
+    fn answer_tls(&self, identifier: &Identifier, pair: Arc<CertifiedPair>) {
+        *self.names.borrow_mut().entry(identifier.clone()).or_default() += 1;
+        self.install.answer_tls(identifier, pair);
+    }
+
+    fn forget(&self, answer: &Answer) {
+        match answer {
+            Answer::Http(token) => {
+                if last(&mut self.tokens.borrow_mut(), token) {
+                    self.install.forget_http(token);
+                }
+            }
+            Answer::Tls(identifier) => {
+                if last(&mut self.names.borrow_mut(), identifier) {
+                    self.install.forget_tls(identifier);
+                }
+            }
+        }
+    }
+
+    /// Records of orders that were given up in the middle, for [`clean`].
+    pub fn orphans(&self) -> Vec<Record> {
+        self.orphans.take()
+    }
+}
+
+/// Counts one less; whether it was the last.
+fn last<K: Ord>(counts: &mut BTreeMap<K, u32>, key: &K) -> bool {
+    let Some(count) = counts.get_mut(key) else { return false };
+    *count = count.saturating_sub(1);
+    let over = *count == 0;
+    if over {
+        counts.remove(key);
+    }
+    over
+}
+
+enum Answer {
+    Http(String),
+    Tls(Identifier),
+}
+
+/// A DNS record that was written, or may have been.
+pub struct Record {
+    provider: Rc<Provider>,
+    identifier: Identifier,
+    offer: Offer,
+    presented: Option<Presented>,
+}
+
+impl Record {
+    fn challenge(&self) -> Challenge<'_> {
+        let domain = match &self.identifier {
+            Identifier::Dns(name) => name.strip_prefix("*.").unwrap_or(name),
+            Identifier::Ip(_) => "",
+        };
+        Challenge {
+            domain,
+            value: &self.offer.dns_value,
+            token: &self.offer.token,
+            key_authorization: &self.offer.key_authorization,
+        }
+    }
+}
+
+/// Takes records away; gives a line for each that may still be there.
+pub async fn clean(records: Vec<Record>) -> Vec<String> {
+    let mut lines = Vec::new();
+    for record in records {
+        let cleaned = record.provider.cleanup(&record.challenge(), record.presented.as_ref()).await;
+        if let Err(error) = cleaned {
+            let name = &record.identifier;
+            lines.push(format!("{name}: the record of dns-01 may still be there: {error}"));
+        }
+    }
+    lines
+}
+
+/// Who asks, and by what means.
+pub struct Means<'a> {
+    /// What is asked for.
+    pub slot: &'a Slot,
+    /// Which kinds failed before.
+    pub state: &'a SlotState,
+    /// Writes records, if dns-01 is configured.
+    pub provider: Option<Rc<Provider>>,
+    /// URL of the account, for dns-persist-01.
+    pub account: &'a str,
+    /// Names of the authority in such records.
+    pub issuers: &'a [String],
+    /// Seconds since the epoch.
+    pub now: u64,
+}
+
+/// Answers of one order. Dropping it takes them out of service at once, and leaves records to
+/// [`Board::orphans`].
+pub struct Guards {
+    board: Rc<Board>,
+    answers: Vec<Answer>,
+    records: Vec<Record>,
+    /// What the authority may be told to look at.
+    pub ready: Vec<(Identifier, ChallengeKind)>,
+}
+
+impl Guards {
+    /// The authority has decided: records are taken away now, other answers a little later. Gives lines for
+    /// the log.
+    pub async fn finish(mut self) -> Vec<String> {
+        let answers = std::mem::take(&mut self.answers);
+        let board = Rc::clone(&self.board);
+        if !answers.is_empty() {
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(LINGER).await;
+                answers.iter().for_each(|answer| board.forget(answer));
+            });
+        }
+        // One by one, so that what is not yet taken away when this is dropped goes to the orphans.
+        let mut lines = Vec::new();
+        while let Some(record) = self.records.pop() {
+            lines.extend(clean(vec![record]).await);
+        }
+        lines
+    }
+}
+
+impl Drop for Guards {
+    fn drop(&mut self) {
+        self.answers.iter().for_each(|answer| self.board.forget(answer));
+        self.board.orphans.borrow_mut().append(&mut self.records);
+    }
+}
+
+/// Puts an answer into service for each authorization that is pending, and waits until records can be
+/// seen. Those that are valid need none (RFC 8555 §7.1.4).
+///
+/// # Errors
+/// [`SolveError`]; what was put into service by then is taken out again.
+pub async fn present(
+    board: &Rc<Board>,
+    means: &Means<'_>,
+    authorizations: &[Authorization],
+) -> Result<Guards, SolveError> {
+    let mut guards =
+        Guards { board: Rc::clone(board), answers: Vec::new(), records: Vec::new(), ready: Vec::new() };
+    for authorization in authorizations {
+        if authorization.status == AuthorizationStatus::Pending {
+            let offer = choose(means, authorization)?;
+            answer(&mut guards, means, &authorization.identifier, offer).await?;
+            guards.ready.push((authorization.identifier.clone(), offer.kind));
+        }
+    }
+    for record in &guards.records {
+        let Some(presented) = &record.presented else { continue };
+        let seen = record.provider.propagated(&presented.name, &record.offer.dns_value).await;
+        seen.map_err(|error| dns_error(&record.identifier, error))?;
+    }
+    Ok(guards)
+}
+
+/// The configured kind, or the next one that fits and is on offer.
+fn choose<'a>(means: &Means<'_>, authorization: &'a Authorization) -> Result<&'a Offer, SolveError> {
+    let identifier = &authorization.identifier;
+    let configured = &means.slot.policy.challenges;
+    let offered = |kind: ChallengeKind| authorization.offers.iter().find(|offer| offer.kind == kind);
+    let first = plan::challenge_for(means.state, identifier, configured);
+    let others = configured.iter().copied().filter(|kind| plan::usable(identifier, *kind));
+    first.into_iter().chain(others).find_map(offered).ok_or_else(|| SolveError::NoChallenge {
+        identifier: identifier.clone(),
+        offered: authorization.offers.iter().map(|offer| offer.kind).collect(),
+    })
+}
+
+async fn answer(
+    guards: &mut Guards,
+    means: &Means<'_>,
+    identifier: &Identifier,
+    offer: &Offer,
+) -> Result<(), SolveError> {
+    match offer.kind {
+        ChallengeKind::Http01 => {
+            guards.board.answer_http(&offer.token, &offer.key_authorization);
+            guards.answers.push(Answer::Http(offer.token.clone()));
+        }
+        ChallengeKind::TlsAlpn01 => {
+            let pair = keys::challenge_pair(identifier, &offer.digest, means.now).map_err(SolveError::Key)?;
+            guards.board.answer_tls(identifier, pair);
+            guards.answers.push(Answer::Tls(identifier.clone()));
+        }
+        ChallengeKind::Dns01 => write(guards, means, identifier, offer).await?,
+        ChallengeKind::DnsPersist01 => look_up(means, identifier).await?,
+    }
+    Ok(())
+}
+
+async fn write(
+    guards: &mut Guards,
+    means: &Means<'_>,
+    identifier: &Identifier,
+    offer: &Offer,
+) -> Result<(), SolveError> {
+    let Some(provider) = means.provider.clone() else {
+        return Err(SolveError::NoChallenge { identifier: identifier.clone(), offered: vec![offer.kind] });
+    };
+    // Kept before it is written: an answer that was lost may have been a success.
+    let record = Record { provider, identifier: identifier.clone(), offer: offer.clone(), presented: None };
+    guards.records.push(record);
+    let Some(record) = guards.records.last_mut() else { return Ok(()) };
+    let written = record.provider.present(&record.challenge()).await;
+    record.presented = Some(written.map_err(|error| dns_error(identifier, error))?);
+    Ok(())
+}
+
+/// Whether the record is there that the operator sets once. Without the authority's names nothing can be
+/// looked for, and the authority is the judge.
+async fn look_up(means: &Means<'_>, identifier: &Identifier) -> Result<(), SolveError> {
+    let Some(provider) = means.provider.as_ref().filter(|_| !means.issuers.is_empty()) else { return Ok(()) };
+    let name = identifier.to_string();
+    let found =
+        dns::persist_present(provider.resolver(), &name, means.issuers, means.account, means.now).await;
+    let refuse = |why: String| Err(SolveError::NotAllowed { identifier: identifier.clone(), why });
+    match found {
+        Ok(Standing::Allowed) => Ok(()),
+        Ok(standing) => refuse(standing.to_string()),
+        Err(error) => refuse(error.to_string()),
+    }
+}
+
+fn dns_error(identifier: &Identifier, error: dns::Error) -> SolveError {
+    SolveError::Dns { identifier: identifier.clone(), error: Box::new(error) }
+}

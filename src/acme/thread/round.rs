@@ -1,0 +1,355 @@
+//! The loop of the thread: each round does what is due, then waits for the next moment, the end of
+//! something, or a command.
+
+use std::future::poll_fn;
+use std::panic;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::engine::{Busy, Engine, Run, World};
+use super::{Wanted, renewal};
+use crate::acme::commands::{Command, CommandError};
+use crate::acme::hooks::{Event, Facts};
+use crate::acme::plan::{Next, Order};
+use crate::acme::slot::Slot;
+use crate::acme::solver;
+use crate::config::model::Model;
+use crate::handoff::desk::{Answer, Desk};
+use crate::limits;
+
+/// Longest wait between two looks at the clocks: the local one may step, and machines sleep.
+const ROUND: Duration = Duration::from_secs(60);
+/// Orders and questions under way at one authority.
+const AT_ONCE: usize = limits::ACME_ORDERS_OPEN;
+
+/// What ended the wait.
+enum Woken {
+    Command(Option<Command>),
+    Other,
+}
+
+impl Engine {
+    /// Runs until it is told to stop, or nobody can tell it anything any more.
+    pub async fn run(self: Rc<Self>, wanted: &mut Wanted, desk: &mut Desk<Command>) {
+        let hooks = Rc::clone(&self.hooks);
+        let say = Arc::clone(&self.outside.say);
+        let telling = tokio::task::spawn_local(async move {
+            hooks.serve(|line| say(&format!("warning: hook: {line}"))).await;
+        });
+        self.first_look();
+        loop {
+            let wait = self.round();
+            let woken = tokio::select! {
+                command = desk.next() => Woken::Command(command),
+                () = self.wake.notified() => Woken::Other,
+                () = self.task_ended() => Woken::Other,
+                () = tokio::time::sleep(wait) => Woken::Other,
+            };
+            let stop = match woken {
+                Woken::Command(Some(Command::Stop { answer })) => Some(Some(answer)),
+                Woken::Command(None) => Some(None),
+                Woken::Command(Some(command)) => {
+                    self.obey(command, wanted);
+                    None
+                }
+                Woken::Other => None,
+            };
+            if let Some(answer) = stop {
+                telling.abort();
+                self.stop(answer).await;
+                return;
+            }
+        }
+    }
+
+    /// Does what is due. Gives the time until the next round at the latest.
+    pub fn round(self: &Rc<Self>) -> Duration {
+        let (local, boot) = (self.outside.clock.unix(), self.outside.clock.boot());
+        let stepped = self.world.borrow_mut().clock.tick(local, boot);
+        if stepped.is_some() {
+            // Moments in the plan's clock are no longer where they were.
+            self.world.borrow_mut().runs.values_mut().for_each(|run| run.wake = 0);
+        }
+        self.clock_event(stepped);
+        self.look_who_leads();
+        let leader = self.world.borrow().leader;
+        if leader {
+            self.retry_store();
+            self.start_due();
+        }
+        self.look_at_ends();
+        self.clean_up();
+        self.publish();
+        self.pause()
+    }
+
+    /// Starts what the plan wants, the earliest end first.
+    fn start_due(self: &Rc<Self>) {
+        let now = self.now();
+        let mut wishes: Vec<(Option<u64>, String)> = Vec::new();
+        let mut questions: Vec<(String, String, String)> = Vec::new();
+        {
+            let mut world = self.world.borrow_mut();
+            let World { runs, budgets, .. } = &mut *world;
+            for (name, run) in runs.iter_mut() {
+                if run.busy.is_some() || run.unstored.is_some() || run.wake > now {
+                    continue;
+                }
+                let slot = Arc::clone(&run.slot);
+                match run.state.next(&slot, budgets, now) {
+                    Next::Order(order) => wishes.push((order.expires, name.clone())),
+                    Next::PollRenewalInfo { directory, ari_id } => {
+                        questions.push((name.clone(), directory, ari_id));
+                    }
+                    Next::Wait(until) => sleep_until(run, until),
+                    Next::Unorderable(why) => run.unorderable = Some(why.to_string()),
+                }
+                if run.unorderable.is_some() {
+                    run.wake = now.saturating_add(limits::ACME_WAIT_MAX.as_secs());
+                }
+            }
+        }
+        wishes.sort();
+        for (_, name) in wishes {
+            self.start_order(&name, now);
+        }
+        for (name, directory, ari_id) in questions {
+            if self.under_way(&directory) < AT_ONCE {
+                let task =
+                    self.spawn(renewal::poll(Rc::clone(self), name.clone(), directory.clone(), ari_id));
+                self.with(&name, |run, _| run.busy = Some(Busy { directory, is_order: false, task }));
+            }
+        }
+    }
+
+    /// Places the order that the plan wants for a slot, if there is still room for it.
+    fn start_order(self: &Rc<Self>, name: &str, now: u64) {
+        let order = self.with(name, |run, budgets| {
+            let slot = Arc::clone(&run.slot);
+            match run.state.next(&slot, budgets, now) {
+                Next::Order(order) => Some(order),
+                Next::Wait(until) => {
+                    sleep_until(run, until);
+                    None
+                }
+                _ => None,
+            }
+        });
+        // Those that find no room are looked at again when something ends.
+        let Some(order) = order.flatten().filter(|order| self.under_way(&order.directory) < AT_ONCE) else {
+            return;
+        };
+        if let Some(attempt) = self.attempt_of(name, &order) {
+            self.started(name, &order, now);
+            match self.save(name) {
+                Ok(()) => self.begin(attempt),
+                // What cannot be remembered must not be asked: a restart would ask again at once.
+                Err(why) => {
+                    let kind = crate::acme::plan::FailureKind::Storage;
+                    self.failed(&attempt, crate::acme::order::Failed::new(kind, why));
+                }
+            }
+        }
+    }
+
+    fn started(&self, name: &str, order: &Order, now: u64) {
+        self.with(name, |run, budgets| {
+            let slot = Arc::clone(&run.slot);
+            run.state.started(budgets, &slot, order, now);
+            run.unorderable = None;
+        });
+    }
+
+    fn under_way(&self, directory: &str) -> usize {
+        let world = self.world.borrow();
+        let busy = world.runs.values().filter_map(|run| run.busy.as_ref());
+        busy.filter(|busy| busy.directory == directory).count()
+    }
+
+    /// Tells of certificates that have expired, and takes them out of service if that is wanted.
+    fn look_at_ends(&self) {
+        let now = self.now();
+        let serve_expired = self.model().acme.serve_expired;
+        let mut expired: Vec<(Arc<Slot>, u64)> = Vec::new();
+        for run in self.world.borrow_mut().runs.values_mut() {
+            let Some(serving) = run.serving.as_ref() else { continue };
+            if now >= serving.pair.not_after() && !run.expired_told {
+                run.expired_told = true;
+                expired.push((Arc::clone(&run.slot), serving.pair.not_after()));
+            }
+        }
+        for (slot, end) in expired {
+            let name = slot.name.to_string();
+            let names: Vec<String> = slot.identifiers.iter().map(ToString::to_string).collect();
+            let facts = Facts::new(Event::Expired).slot(&name, &names);
+            self.hooks.tell(facts.with("LOCKRING_NOT_AFTER", end.to_string()));
+            if serve_expired {
+                self.say(&format!("critical: {name}: the certificate has expired and is still served"));
+            } else {
+                self.say(&format!("critical: {name}: the certificate has expired and is no longer served"));
+                self.outside.install.withdraw(&slot);
+            }
+        }
+    }
+
+    /// Takes records of orders away that were given up in the middle.
+    fn clean_up(self: &Rc<Self>) {
+        let orphans = self.board.orphans();
+        if !orphans.is_empty() {
+            let engine = Rc::clone(self);
+            tokio::task::spawn_local(async move {
+                for line in solver::clean(orphans).await {
+                    engine.say(&format!("warning: {line}"));
+                }
+            });
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        let now = self.now();
+        let world = self.world.borrow();
+        // The lease asks for a look each few seconds; a follower sees new certificates then.
+        let longest = world.lead_at.saturating_duration_since(Instant::now()).min(ROUND);
+        let next = world.runs.values().filter(|run| run.busy.is_none() && run.wake > now).map(|run| run.wake);
+        let next = next.min().map_or(longest, |at| Duration::from_secs(at - now));
+        next.min(longest)
+    }
+
+    /// Waits for the end of a task; its defect is the thread's.
+    async fn task_ended(&self) {
+        let ended = poll_fn(|context| match self.tasks.borrow_mut().poll_join_next(context) {
+            // Nothing runs; what is started later is looked at after the next round.
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(ended)) => Poll::Ready(ended),
+        });
+        if let Err(error) = ended.await
+            && let Ok(defect) = error.try_into_panic()
+        {
+            panic::resume_unwind(defect);
+        }
+    }
+
+    fn obey(self: &Rc<Self>, command: Command, wanted: &mut Wanted) {
+        match command {
+            Command::Renew { name, force, answer } => answer.give(self.renew(name.as_deref(), force)),
+            Command::Revoke { name, reason, answer } => self.revoke(name, reason, answer),
+            Command::Reload { model, slots } => self.reload(wanted, model, slots),
+            Command::Stop { answer } => answer.give(()),
+            #[cfg(debug_assertions)]
+            Command::Panic => panic::resume_unwind(Box::new("a defect that a test asked for")),
+        }
+    }
+
+    fn renew(&self, name: Option<&str>, force: bool) -> Result<usize, CommandError> {
+        if !self.world.borrow().leader {
+            return Err(CommandError::NotLeader);
+        }
+        let mut world = self.world.borrow_mut();
+        let mut count = 0;
+        for (known, run) in &mut world.runs {
+            if name.is_some_and(|name| name != known) {
+                continue;
+            }
+            count += 1;
+            if force {
+                run.state.force();
+            } else if let Some(failing) = &mut run.state.failing {
+                failing.wait = 0;
+            }
+            run.wake = 0;
+        }
+        match name {
+            Some(name) if count == 0 => Err(CommandError::Unknown(name.to_owned())),
+            _ => Ok(count),
+        }
+    }
+
+    fn revoke(
+        self: &Rc<Self>,
+        name: String,
+        reason: crate::acme::ca::Reason,
+        answer: Answer<Result<(), CommandError>>,
+    ) {
+        if !self.world.borrow().leader {
+            answer.give(Err(CommandError::NotLeader));
+            return;
+        }
+        self.spawn(renewal::revoke(Rc::clone(self), name, reason, answer));
+    }
+
+    /// Goes over to another configuration: slots that ask for the same go on as they are.
+    fn reload(self: &Rc<Self>, wanted: &mut Wanted, model: Arc<Model>, slots: Vec<Slot>) {
+        self.hooks.set(model.acme.hook.clone());
+        let mut fresh = Vec::new();
+        {
+            let mut world = self.world.borrow_mut();
+            world.transport = None;
+            world.model = Arc::clone(&model);
+            let mut before = std::mem::take(&mut world.runs);
+            for slot in &slots {
+                let name = slot.name.to_string();
+                let run = match before.remove(&name) {
+                    Some(mut run) => {
+                        self.change(&mut run, slot, &mut world);
+                        run
+                    }
+                    None => {
+                        fresh.push(name.clone());
+                        Run::new(slot.clone(), self.store())
+                    }
+                };
+                world.runs.insert(name, run);
+            }
+            for run in before.into_values() {
+                run.busy.iter().for_each(|busy| busy.task.abort());
+            }
+        }
+        if self.world.borrow().leader {
+            fresh.iter().for_each(|name| self.take_up_slot(name));
+        } else {
+            self.first_look();
+        }
+        *wanted = Wanted { model, slots, loaded: Vec::new() };
+    }
+
+    /// Another wish for a slot that is known: an order for the old one is given up.
+    fn change(&self, run: &mut Run, slot: &Slot, world: &mut World) {
+        let same = run.slot.identifiers == slot.identifiers && run.slot.policy == slot.policy;
+        run.slot = Arc::new(slot.clone());
+        run.wake = 0;
+        if same {
+            return;
+        }
+        if let Some(busy) = run.busy.take() {
+            busy.task.abort();
+            run.state.abandoned(&mut world.budgets, slot);
+        }
+        run.step = None;
+        run.unorderable = None;
+        run.state.config_changed(slot);
+    }
+
+    /// Gives up what is under way, which the next start takes up, and the leadership.
+    async fn stop(self: &Rc<Self>, answer: Option<Answer<()>>) {
+        self.tasks.borrow_mut().abort_all();
+        let mut tasks = std::mem::take(&mut *self.tasks.borrow_mut());
+        while tasks.join_next().await.is_some() {}
+        for line in solver::clean(self.board.orphans()).await {
+            self.say(&format!("warning: {line}"));
+        }
+        self.world.borrow_mut().leadership.release();
+        if let Some(answer) = answer {
+            answer.give(());
+        }
+    }
+}
+
+/// Nothing is to be done for the slot before this moment, nor before its certificate ends.
+fn sleep_until(run: &mut Run, until: u64) {
+    run.unorderable = None;
+    run.wake = until;
+}
