@@ -66,8 +66,11 @@ impl Slot {
         let wanted: Vec<(&Site, &Arc<AcmePolicy>)> = model
             .sites
             .iter()
-            .filter(|site| site.tls == SiteTls::Auto && !local_ca::is_local(&site.host))
-            .filter(|site| !has_files(&site.host))
+            .filter(|site| match site.tls {
+                SiteTls::Acme => true,
+                SiteTls::Auto => !local_ca::is_local(&site.host) && !has_files(&site.host),
+                SiteTls::Files(_) => false,
+            })
             .filter_map(|site| Some((&**site, site.acme.as_ref()?)))
             .collect();
         let carriers = wanted.iter().filter(|(_, policy)| !policy.names.is_empty());

@@ -275,6 +275,8 @@ impl std::fmt::Display for HostPattern {
 pub enum SiteTls {
     /// A pair of the certificate directory; else the local CA for local names; else an ACME CA.
     Auto,
+    /// An ACME CA and nothing else, whatever the name: the site has a table `acme` of its own.
+    Acme,
     /// Pairs that the site names; more than one (ECDSA beside RSA) is allowed.
     Files(Vec<CertificateFiles>),
 }

@@ -43,6 +43,8 @@ pub(super) fn sites(reader: &mut Reader<'_>, policies: &mut Policies, places: &m
         let (tls, pairs) = tls(reader, &entry.node);
         let (routes, route_places) = routes(reader, entry);
         let acme = acme(reader, policies, entry, pattern.as_ref(), places);
+        let asks = entry.node.entry("acme").is_some_and(|acme| matches!(acme.node.value, Raw::Table(_)));
+        let tls = if asks && acme.is_some() && tls == SiteTls::Auto { SiteTls::Acme } else { tls };
         let redirect = entry.node.entry("redirect").is_none_or(|e| !matches!(e.node.value, Raw::Flag(false)));
         let Some(pattern) = pattern else { continue };
         if let Some(first) = seen.insert(pattern.clone(), entry.key_spot) {

@@ -1,6 +1,7 @@
-//! Room 13. Running the process: checking and starting, certificates from files and the local CA,
+//! Room 13. Running the process: checking and starting, certificates from files, the local CA and authorities,
 //! signals, the admin socket, the log thread, the resolver, and what the machine lacks.
 
+pub mod acme;
 pub mod admin;
 pub mod certificates;
 pub mod certs;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::acme;
 use super::certificates::{Certificates, Pairs};
 use super::check::now_unix;
 use super::listeners::{self, Listeners};
@@ -28,6 +29,8 @@ const RESOLVE_PATIENCE: Duration = Duration::from_secs(2);
 const JOIN_POLL: Duration = Duration::from_millis(20);
 /// How often the start looks whether the workers accept.
 const START_POLL: Duration = Duration::from_millis(1);
+/// How long the acme thread may take to end what it is in the middle of.
+const ACME_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the log thread may take to write its last lines.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -49,6 +52,7 @@ pub fn run(model: Model, pairs: Pairs, hint: bool) -> Result<(), String> {
     let Listeners { per_worker, addresses } = listeners::bind(&model.server, cpus.len())?;
     let model = Arc::new(model);
     let certificates = Arc::new(Certificates::open(&model, pairs, now_unix(), say)?);
+    let prepared = acme::prepare(&model, &certificates, say);
     watch::start(&certificates, say).map_err(|error| format!("certificate thread: {error}"))?;
     let resolver = Resolver::start(resolve::names(&model)).map_err(|error| format!("resolver: {error}"))?;
     if !resolver.wait(RESOLVE_PATIENCE) {
@@ -96,8 +100,15 @@ pub fn run(model: Model, pairs: Pairs, hint: bool) -> Result<(), String> {
     if hint {
         announce_sites(&model, &addresses, certificates.root());
     }
+    let acme = acme::start(&model, prepared, &certificates, say)?;
+    let admin = acme::listen(&model, acme.clone(), say);
     say("ready");
     join(threads)?;
+    drop(admin);
+    if let Some(acme) = acme {
+        // What it was writing is whole in any case.
+        let _ = acme.stop(ACME_PATIENCE);
+    }
     if let Some(log) = log {
         // Lines that a stuck sink does not take are counted as lost by the writer.
         let _ = log.stop(LOG_PATIENCE);

@@ -75,6 +75,10 @@ impl State {
     pub(super) fn wanted(&self, site: &Site) -> Vec<Arc<CertifiedPair>> {
         match &site.tls {
             SiteTls::Files(files) => files.iter().filter_map(|files| self.pair_in(files)).collect(),
+            SiteTls::Acme => {
+                let beside = self.beside.get(site.index as usize);
+                beside.and_then(|beside| beside.acme.clone()).into_iter().collect()
+            }
             SiteTls::Auto => {
                 let found = self.in_directory(&site.host);
                 if !found.is_empty() {

@@ -123,7 +123,12 @@ impl Check<'_> {
         let mut found = Vec::new();
         for (site, places) in loaded.model.sites.iter().zip(&loaded.places.sites) {
             let Some(policy) = site.acme.as_ref() else { continue };
-            if site.tls != SiteTls::Auto || local_ca::is_local(&site.host) || self.has_directory() {
+            let perhaps = match site.tls {
+                SiteTls::Acme => true,
+                SiteTls::Auto => !local_ca::is_local(&site.host) && !self.has_directory(),
+                SiteTls::Files(_) => false,
+            };
+            if !perhaps {
                 continue;
             }
             let others = policy.names.iter().filter(|name| **name != site.host);
