@@ -11,6 +11,7 @@
 
 #[macro_use]
 mod harness;
+mod acme;
 mod behaviour;
 mod certificates;
 mod curl;

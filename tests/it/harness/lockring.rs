@@ -44,6 +44,8 @@ impl Drop for Scratch {
 /// A configuration in the making.
 pub struct Setup {
     workers: usize,
+    ports: (u16, u16),
+    ipv6: bool,
     server: String,
     timeouts: String,
     limits: String,
@@ -59,6 +61,8 @@ impl Setup {
     pub fn new() -> Self {
         Self {
             workers: 1,
+            ports: (0, 0),
+            ipv6: false,
             server: String::new(),
             timeouts: String::new(),
             limits: String::new(),
@@ -105,6 +109,18 @@ impl Setup {
         self
     }
 
+    /// Ports of the TLS and the plain listener instead of free ones.
+    pub fn listen(mut self, https: u16, http: u16) -> Self {
+        self.ports = (https, http);
+        self
+    }
+
+    /// The same ports of the IPv6 loopback address too.
+    pub fn also_on_ipv6(mut self) -> Self {
+        self.ipv6 = true;
+        self
+    }
+
     /// How many workers.
     pub fn workers(mut self, count: usize) -> Self {
         self.workers = count;
@@ -136,8 +152,10 @@ impl Setup {
         let config = scratch.path().join("lockring.toml");
         let state = self.state.unwrap_or_else(|| scratch.path().join("state"));
         let text = format!(
-            "[server]\nhttps = [\"127.0.0.1:0\"]\nhttp = [\"127.0.0.1:0\"]\nworkers = {}\nstate = \"{}\"\n{}\n\
+            "[server]\nhttps = {}\nhttp = {}\nworkers = {}\nstate = \"{}\"\n{}\n\
              {}[timeouts]\n{}\n[limits]\n{}\n[sites]\n{}\n{}",
+            addresses(self.ports.0, self.ipv6),
+            addresses(self.ports.1, self.ipv6),
             self.workers,
             state.display(),
             self.server,
@@ -153,6 +171,11 @@ impl Setup {
         command.args(["run", "-c", &config]).envs(self.environment);
         Lockring::spawn(command, scratch, state)
     }
+}
+
+fn addresses(port: u16, ipv6: bool) -> String {
+    let more = if ipv6 { format!(", \"[::1]:{port}\"") } else { String::new() };
+    format!("[\"127.0.0.1:{port}\"{more}]")
 }
 
 /// The table that chooses the record layer named by `LOCKRING_IT_RECORDS`, for running the same tests over
@@ -200,9 +223,16 @@ impl Lockring {
     /// Runs `lockring proxy` with `arguments`.
     #[track_caller]
     pub fn proxy(arguments: &[&str]) -> Self {
+        Self::proxy_on((0, 0), arguments)
+    }
+
+    /// The same with these ports of the TLS and the plain listener.
+    #[track_caller]
+    pub fn proxy_on((https, http): (u16, u16), arguments: &[&str]) -> Self {
         let scratch = Scratch::new();
         let mut command = command(None);
-        command.arg("proxy").args(arguments).args(["--https", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+        command.arg("proxy").args(arguments);
+        command.args(["--https", &format!("127.0.0.1:{https}"), "--http", &format!("127.0.0.1:{http}")]);
         let state = scratch.path().join("state");
         command.arg("--state").arg(&state);
         Self::spawn(command, scratch, state)
@@ -229,6 +259,11 @@ impl Lockring {
     pub fn trusting(&self, versions: &[&'static rustls::SupportedProtocolVersion]) -> Arc<ClientConfig> {
         let root = CertificateDer::from_pem_file(self.root_pem());
         trusting(&root.into_iter().collect::<Vec<_>>(), versions)
+    }
+
+    /// The state directory.
+    pub fn state(&self) -> PathBuf {
+        self.state.clone()
     }
 
     /// The certificate of the local CA.

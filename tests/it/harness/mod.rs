@@ -6,6 +6,7 @@ pub mod http;
 pub mod lockring;
 pub mod nameserver;
 pub mod origin;
+pub mod pebble;
 pub mod pki;
 #[macro_use]
 pub mod python;
