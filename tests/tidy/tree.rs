@@ -9,7 +9,8 @@ use super::checks::{Fault, Source};
 use super::scan::{self, text, tokens};
 
 /// Folders that hold what was made or fetched, not written.
-const SKIPPED: [&str; 7] = [".git", "target", ".venv", "artifacts", "corpus", "__pycache__", "results"];
+const SKIPPED: [&str; 8] =
+    [".git", "target", ".venv", ".dns", "artifacts", "corpus", "__pycache__", "results"];
 
 /// Every text file below `root`, by its path from there; binary files are left out.
 ///
@@ -81,6 +82,7 @@ fn is_root(name: &str) -> bool {
             | ["tests" | "benches" | "examples", _, "main.rs"]
             | ["fuzz", "fuzz_targets", _]
             | ["benches", "compare", "load", "src", "main.rs"]
+            | ["dns-helper", "src", "main.rs"]
     )
 }
 

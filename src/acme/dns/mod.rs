@@ -221,9 +221,7 @@ impl Provider {
     ) -> Result<Vec<String>, Error> {
         match &self.config.means {
             DnsMeans::Update { server, zone, .. } => {
-                let primary = Primary::new(Primary::resolve(server).await?, self.key.clone());
-                let zone = self.zone(&primary, zone.as_deref(), name).await?;
-                primary.change(&zone, name, challenge.value.as_bytes(), change).await?;
+                self.update(server, zone.as_deref(), challenge.value, name, change).await?;
                 Ok(Vec::new())
             }
             DnsMeans::Exec { command, raw, timeout } => {
@@ -239,6 +237,31 @@ impl Provider {
                 Ok(hook.run(&Call { verb, arguments, raw: *raw }).await?)
             }
         }
+    }
+
+    /// Updates at the first of the primary's addresses that can be reached: a change made twice is made once.
+    async fn update(
+        &self,
+        server: &str,
+        zone: Option<&str>,
+        value: &str,
+        name: &Name,
+        change: Change,
+    ) -> Result<(), Error> {
+        let mut last = None;
+        for address in Primary::resolve(server).await? {
+            let primary = Primary::new(address, self.key.clone());
+            let changed = async {
+                let zone = self.zone(&primary, zone, name).await?;
+                Ok(primary.change(&zone, name, value.as_bytes(), change).await?)
+            };
+            match changed.await {
+                Err(error @ Error::Update(UpdateError::Unreachable { .. })) => last = Some(error),
+                done => return done,
+            }
+        }
+        let reason = "it has no address".to_owned();
+        Err(last.unwrap_or(UpdateError::NoServer { server: server.to_owned(), reason }.into()))
     }
 
     /// The configured zone; or the one that the primary tells, or else the resolver.

@@ -289,7 +289,7 @@ mod tests {
             assert_eq!(Name::read(bytes, 0), Err(error), "{bytes:?}");
         }
         assert_eq!(Name::read(b"\x01a\xc0\x00", 0), Err(NameError::Pointer), "into itself");
-        let labels: Vec<u8> = [vec![63; 64].repeat(4), vec![0]].concat();
+        let labels: Vec<u8> = [[63; 64].repeat(4), vec![0]].concat();
         assert_eq!(Name::read(&labels, 0), Err(NameError::TooLong));
         // Each points to the one before: no loop, but work without an end in sight.
         let mut chain = b"\0\0".to_vec();

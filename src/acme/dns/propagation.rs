@@ -2,9 +2,9 @@
 //! does not find counts as a failure, and resolvers keep the absence.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::lookup::{LookupError, Resolver};
@@ -109,7 +109,7 @@ async fn ask_resolver(resolver: &Resolver, name: &Name, value: &[u8]) -> Look {
     look
 }
 
-/// Asks every authoritative server.
+/// Asks every authoritative server at the same time: each that is silent takes its whole time.
 async fn ask_all(resolver: &Resolver, name: &Name, value: &[u8]) -> Look {
     let mut look = Look::default();
     let servers = match authoritative(resolver, name).await {
@@ -119,8 +119,25 @@ async fn ask_all(resolver: &Resolver, name: &Name, value: &[u8]) -> Look {
             return look;
         }
     };
-    for (server, addresses) in servers {
-        match ask_server(resolver, &server, &addresses, name, value).await {
+    let mut asked = JoinSet::new();
+    for server in servers {
+        let (resolver, name, value) = (resolver.clone(), name.clone(), value.to_vec());
+        asked.spawn(async move {
+            let found = ask_server(&resolver, &server, &name, &value).await;
+            (server, found)
+        });
+    }
+    let mut answers = Vec::new();
+    while let Some(answer) = asked.join_next().await {
+        match answer {
+            Ok(answer) => answers.push(answer),
+            Err(error) => look.silent.push(error.to_string()),
+        }
+    }
+    // Answers come in any order; reports should not.
+    answers.sort();
+    for (server, answer) in answers {
+        match answer {
             Ok(true) => look.having += 1,
             Ok(false) => look.lacking.push(format!("{server} does not have it")),
             Err(reason) => look.silent.push(format!("{server}: {reason}")),
@@ -129,32 +146,19 @@ async fn ask_all(resolver: &Resolver, name: &Name, value: &[u8]) -> Look {
     look
 }
 
-/// The name servers of the zone that a name is in, with their addresses.
-async fn authoritative(
-    resolver: &Resolver,
-    name: &Name,
-) -> Result<Vec<(Name, Vec<SocketAddr>)>, LookupError> {
+/// The name servers of the zone that a name is in.
+async fn authoritative(resolver: &Resolver, name: &Name) -> Result<Vec<Name>, LookupError> {
     let zone = resolver.soa(name).await?.name;
-    let mut found = Vec::new();
-    for server in resolver.ns(&zone).await?.into_iter().take(limits::DNS_SERVERS) {
-        // One that has no address is silent like one that is down.
-        let addresses = resolver.addresses(&server).await.unwrap_or_default();
-        found.push((server, addresses));
-    }
-    if found.is_empty() { Err(LookupError::NoZone(name.clone())) } else { Ok(found) }
+    let mut servers = resolver.ns(&zone).await?;
+    servers.truncate(limits::DNS_SERVERS);
+    if servers.is_empty() { Err(LookupError::NoZone(name.clone())) } else { Ok(servers) }
 }
 
 /// Asks a server at the first of its addresses that answers.
-async fn ask_server(
-    resolver: &Resolver,
-    server: &Name,
-    addresses: &[SocketAddr],
-    name: &Name,
-    value: &[u8],
-) -> Result<bool, String> {
-    let mut last = format!("no address of {server} is known");
-    for address in addresses {
-        let one = Resolver::authoritative(*address).timeout(resolver.query_timeout());
+async fn ask_server(resolver: &Resolver, server: &Name, name: &Name, value: &[u8]) -> Result<bool, String> {
+    let mut last = "it has no address".to_owned();
+    for address in resolver.addresses(server).await.map_err(|error| error.to_string())? {
+        let one = Resolver::authoritative(address).timeout(resolver.query_timeout());
         match one.query(name, Kind::Txt).await {
             Ok(answer) => return Ok(answer.texts().iter().any(|text| text == value)),
             Err(error) => last = error.to_string(),

@@ -25,7 +25,7 @@ const BADTRUNC: u16 = 22;
 /// Why a signature was not accepted, by the server or here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TsigError {
-    /// The server does not know the key (BADKEY).
+    /// The server does not know the key (BADKEY); Knot says so of one that the zone does not let in, too.
     UnknownKey(Name),
     /// The server knows the key but not this secret or algorithm (BADSIG).
     WrongSecret(Name),
@@ -51,7 +51,10 @@ impl fmt::Display for TsigError {
         };
         match self {
             Self::UnknownKey(name) => {
-                write!(f, "the server does not know the key {name} with this algorithm (BADKEY)")
+                write!(
+                    f,
+                    "the server does not know the key {name} with this algorithm, or not for this zone (BADKEY)"
+                )
             }
             Self::WrongSecret(name) => {
                 write!(f, "the server has another secret for the key {name} (BADSIG)")
@@ -247,7 +250,7 @@ fn server_time(tsig: &Tsig) -> u64 {
 fn base64(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
     let (digits, _) = text.split_at_checked(text.len() - padding)?;
-    if padding > 2 || (padding > 0 && text.len() % 4 != 0) || digits.len() % 4 == 1 {
+    if padding > 2 || (padding > 0 && !text.len().is_multiple_of(4)) || digits.len() % 4 == 1 {
         return None;
     }
     let mut out = Zeroizing::new(Vec::with_capacity(digits.len() / 4 * 3 + 3));

@@ -120,16 +120,17 @@ impl Primary {
         Self { address, key, timeout: limits::DNS_UPDATE_TIMEOUT, now: unix_time }
     }
 
-    /// Looks `host:port` up as the system does, hosts file and all.
+    /// Looks `host:port` up as the system does, hosts file and all; never empty.
     ///
     /// # Errors
     /// [`UpdateError::NoServer`].
-    pub async fn resolve(server: &str) -> Result<SocketAddr, UpdateError> {
+    pub async fn resolve(server: &str) -> Result<Vec<SocketAddr>, UpdateError> {
         let failed =
             |error: io::Error| UpdateError::NoServer { server: server.to_owned(), reason: error.to_string() };
-        let look = async { tokio::net::lookup_host(server).await.map(|mut found| found.next()) };
-        let found = within(limits::DNS_UPDATE_TIMEOUT, look).await.map_err(failed)?;
-        found.ok_or_else(|| failed(io::Error::other("it has no address")))
+        let look = async { tokio::net::lookup_host(server).await.map(Iterator::collect) };
+        let mut found: Vec<SocketAddr> = within(limits::DNS_UPDATE_TIMEOUT, look).await.map_err(failed)?;
+        found.truncate(limits::CONNECT_ADDRESSES);
+        if found.is_empty() { Err(failed(io::Error::other("it has no address"))) } else { Ok(found) }
     }
 
     /// Changes one TXT record.

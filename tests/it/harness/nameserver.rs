@@ -35,13 +35,17 @@ pub struct Zone {
 pub struct NameServer {
     child: Child,
     pub address: SocketAddr,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 impl Drop for NameServer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.scratch.path().join("log")).unwrap_or_default();
+            eprintln!("the name server at {}:\n{log}", self.address);
+        }
     }
 }
 
@@ -95,6 +99,7 @@ impl NameServer {
     pub fn start_at(kind: Kind, ip: Ipv4Addr, port: u16, zones: &[Zone]) -> Self {
         let scratch = Scratch::new();
         let folder = scratch.path();
+        std::fs::create_dir(folder.join("db")).unwrap();
         for zone in zones {
             let start = format!("$TTL 60\n@ IN SOA ns1.{0}. root.{0}. 1 3600 600 86400 60\n", zone.name);
             std::fs::write(folder.join(zone.name), format!("{start}{}\n", zone.records)).unwrap();
@@ -111,11 +116,8 @@ impl NameServer {
         command.arg("-c").arg(&configuration).env("LD_LIBRARY_PATH", libraries());
         let log = std::fs::File::create(folder.join("log")).unwrap();
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        let server = Self {
-            child: command.spawn().unwrap(),
-            address: (IpAddr::from(ip), port).into(),
-            _scratch: scratch,
-        };
+        let server =
+            Self { child: command.spawn().unwrap(), address: (IpAddr::from(ip), port).into(), scratch };
         eventually("the name server listens", || TcpStream::connect(server.address).ok());
         server
     }
