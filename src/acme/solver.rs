@@ -121,6 +121,14 @@ impl Board {
     }
 }
 
+impl Drop for Board {
+    fn drop(&mut self) {
+        // Only what a defect of the thread left: nothing stays in service that nobody takes out.
+        self.tokens.get_mut().keys().for_each(|token| self.install.forget_http(token));
+        self.names.get_mut().keys().for_each(|identifier| self.install.forget_tls(identifier));
+    }
+}
+
 /// Counts one less; whether it was the last.
 fn last<K: Ord>(counts: &mut BTreeMap<K, u32>, key: &K) -> bool {
     let Some(count) = counts.get_mut(key) else { return false };

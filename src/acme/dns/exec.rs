@@ -66,15 +66,15 @@ impl fmt::Display for ExecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let output = match self {
             Self::Start { program, error } => {
-                return write!(f, "cannot start the DNS hook {program}: {error}");
+                return write!(f, "cannot start the hook {program}: {error}");
             }
             Self::Failed { program, verb, status, output } => {
-                write!(f, "the DNS hook {program} failed to {verb}: {status}")?;
+                write!(f, "the hook {program} failed to {verb}: {status}")?;
                 output
             }
             Self::TimedOut { program, verb, timeout, output } => {
                 let seconds = timeout.as_secs_f32();
-                write!(f, "the DNS hook {program} did not {verb} within {seconds} s and was killed")?;
+                write!(f, "the hook {program} did not {verb} within {seconds} s and was killed")?;
                 output
             }
         };

@@ -54,7 +54,7 @@ async fn its_failure_is_told_with_its_output() {
     assert!(error.contains("signal: 9 (SIGKILL), without output"), "{error}");
     let missing = Hook { command: vec!["/nowhere/hook\u{1b}".to_owned()], timeout: LONG };
     let error = missing.run(&call()).await.unwrap_err().to_string();
-    assert!(error.contains("cannot start the DNS hook /nowhere/hook\\u{1b}: No such file"), "{error}");
+    assert!(error.contains("cannot start the hook /nowhere/hook\\u{1b}: No such file"), "{error}");
     let none = Hook { command: Vec::new(), timeout: LONG };
     assert!(matches!(none.run(&call()).await, Err(ExecError::Start { .. })));
 }

@@ -122,7 +122,9 @@ impl Run {
     }
 
     /// Takes what is on disk as what is in service.
-    pub fn take(&mut self, kept: &Kept) {
+    pub fn take(&mut self, kept: &Kept, now: u64) {
+        let found = Meta::of(kept, &self.slot).certificate(&kept.pair);
+        self.state.certificate_found(found, now, Engine::draw());
         self.seen = kept.seen;
         self.serving = Some(Serving { pair: Arc::clone(&kept.pair), generation: Some(kept.generation) });
     }
@@ -135,7 +137,7 @@ impl Engine {
         for (index, slot) in wanted.slots.iter().enumerate() {
             let mut run = Run::new(slot.clone(), &outside.store);
             if let Some(Loaded { kept, .. }) = wanted.loaded.iter().find(|loaded| loaded.slot == index) {
-                run.take(kept);
+                run.take(kept, outside.clock.unix());
             }
             runs.insert(slot.name.to_string(), run);
         }

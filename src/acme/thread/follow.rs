@@ -98,7 +98,7 @@ impl Engine {
                 serving.generation == Some(kept.generation)
                     && serving.pair.serial_hex() == kept.pair.serial_hex()
             });
-            run.take(&kept);
+            run.take(&kept, now);
             (!known).then(|| Arc::clone(&run.slot))
         });
         let Some(slot) = slot.flatten().filter(|_| serve_expired || now < kept.pair.not_after()) else {

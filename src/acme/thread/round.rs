@@ -1,6 +1,7 @@
 //! The loop of the thread: each round does what is due, then waits for the next moment, the end of
 //! something, or a command.
 
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::panic;
 use std::rc::Rc;
@@ -14,7 +15,8 @@ use super::engine::{Busy, Engine, Run, World};
 use super::{Wanted, renewal};
 use crate::acme::commands::{Command, CommandError};
 use crate::acme::hooks::{Event, Facts};
-use crate::acme::plan::{Next, Order};
+use crate::acme::order::Failed;
+use crate::acme::plan::{FailureKind, Next, Order};
 use crate::acme::slot::Slot;
 use crate::acme::solver;
 use crate::config::model::Model;
@@ -25,6 +27,31 @@ use crate::limits;
 const ROUND: Duration = Duration::from_secs(60);
 /// Orders and questions under way at one authority.
 const AT_ONCE: usize = limits::ACME_ORDERS_OPEN;
+
+/// Wishes that find no room in one round before the others wait for the next: each costs a look at the
+/// budgets, and with thousands of slots at one authority there is always one more.
+const REFUSED_A_ROUND: usize = 1024;
+
+/// Places at authorities that are still free.
+struct Room(BTreeMap<String, usize>);
+
+impl Room {
+    fn of(world: &World) -> Self {
+        let mut taken = BTreeMap::new();
+        for busy in world.runs.values().filter_map(|run| run.busy.as_ref()) {
+            *taken.entry(busy.directory.clone()).or_default() += 1;
+        }
+        Self(taken)
+    }
+
+    /// Takes a place, if there is one.
+    fn take(&mut self, directory: &str) -> bool {
+        let taken = self.0.entry(directory.to_owned()).or_default();
+        let free = *taken < AT_ONCE;
+        *taken += usize::from(free);
+        free
+    }
+}
 
 /// What ended the wait.
 enum Woken {
@@ -77,7 +104,8 @@ impl Engine {
         self.clock_event(stepped);
         self.look_who_leads();
         let leader = self.world.borrow().leader;
-        if leader {
+        // A leader that was late may no longer write.
+        if leader && self.world.borrow().leadership.leads() {
             self.retry_store();
             self.start_due();
         }
@@ -90,84 +118,81 @@ impl Engine {
     /// Starts what the plan wants, the earliest end first.
     fn start_due(self: &Rc<Self>) {
         let now = self.now();
-        let mut wishes: Vec<(Option<u64>, String)> = Vec::new();
-        let mut questions: Vec<(String, String, String)> = Vec::new();
-        {
-            let mut world = self.world.borrow_mut();
-            let World { runs, budgets, .. } = &mut *world;
-            for (name, run) in runs.iter_mut() {
-                if run.busy.is_some() || run.unstored.is_some() || run.wake > now {
-                    continue;
+        let mut room = Room::of(&self.world.borrow());
+        let mut refused = 0;
+        for name in self.due_by_end(now) {
+            // Those that find no room are looked at again when something ends.
+            match self.next(&name, now) {
+                Some(Next::Order(order)) if room.take(&order.directory) => {
+                    self.start_order(&name, &order, now)
                 }
-                let slot = Arc::clone(&run.slot);
-                match run.state.next(&slot, budgets, now) {
-                    Next::Order(order) => wishes.push((order.expires, name.clone())),
-                    Next::PollRenewalInfo { directory, ari_id } => {
-                        questions.push((name.clone(), directory, ari_id));
-                    }
-                    Next::Wait(until) => sleep_until(run, until),
-                    Next::Unorderable(why) => run.unorderable = Some(why.to_string()),
+                Some(Next::PollRenewalInfo { directory, ari_id }) if room.take(&directory) => {
+                    let task =
+                        self.spawn(renewal::poll(Rc::clone(self), name.clone(), directory.clone(), ari_id));
+                    self.with(&name, |run, _| run.busy = Some(Busy { directory, is_order: false, task }));
                 }
-                if run.unorderable.is_some() {
-                    run.wake = now.saturating_add(limits::ACME_WAIT_MAX.as_secs());
-                }
+                Some(Next::Order(_) | Next::PollRenewalInfo { .. }) => refused += 1,
+                Some(Next::Unorderable(why)) => self.note_unorderable(&name, &why.to_string(), now),
+                Some(Next::Wait(_)) | None => {}
             }
-        }
-        wishes.sort();
-        for (_, name) in wishes {
-            self.start_order(&name, now);
-        }
-        for (name, directory, ari_id) in questions {
-            if self.under_way(&directory) < AT_ONCE {
-                let task =
-                    self.spawn(renewal::poll(Rc::clone(self), name.clone(), directory.clone(), ari_id));
-                self.with(&name, |run, _| run.busy = Some(Busy { directory, is_order: false, task }));
+            if refused == REFUSED_A_ROUND {
+                return;
             }
         }
     }
 
-    /// Places the order that the plan wants for a slot, if there is still room for it.
-    fn start_order(self: &Rc<Self>, name: &str, now: u64) {
-        let order = self.with(name, |run, budgets| {
+    /// Slots to look at: those without a certificate, then by the end of what they have.
+    fn due_by_end(&self, now: u64) -> Vec<String> {
+        let world = self.world.borrow();
+        let waits = |run: &Run| run.busy.is_some() || run.unstored.is_some() || run.wake > now;
+        let mut due: Vec<(Option<u64>, &String)> = world
+            .runs
+            .iter()
+            .filter(|(_, run)| !waits(run))
+            .map(|(name, run)| {
+                (run.state.certificate.as_ref().map(|certificate| certificate.not_after), name)
+            })
+            .collect();
+        due.sort_unstable();
+        due.into_iter().map(|(_, name)| name.clone()).collect()
+    }
+
+    /// What the plan wants for a slot; when to look again is noted.
+    fn next(&self, name: &str, now: u64) -> Option<Next> {
+        self.with(name, |run, budgets| {
             let slot = Arc::clone(&run.slot);
-            match run.state.next(&slot, budgets, now) {
-                Next::Order(order) => Some(order),
-                Next::Wait(until) => {
-                    sleep_until(run, until);
-                    None
-                }
-                _ => None,
+            let next = run.state.next(&slot, budgets, now);
+            if let Next::Wait(until) = next {
+                run.wake = until;
             }
+            if !matches!(next, Next::Unorderable(_)) {
+                run.unorderable = None;
+            }
+            next
+        })
+    }
+
+    fn note_unorderable(&self, name: &str, why: &str, now: u64) {
+        let is_new = self.with(name, |run, _| {
+            run.wake = now.saturating_add(limits::ACME_WAIT_MAX.as_secs());
+            run.unorderable.replace(why.to_owned()).is_none()
         });
-        // Those that find no room are looked at again when something ends.
-        let Some(order) = order.flatten().filter(|order| self.under_way(&order.directory) < AT_ONCE) else {
-            return;
-        };
-        if let Some(attempt) = self.attempt_of(name, &order) {
-            self.started(name, &order, now);
-            match self.save(name) {
-                Ok(()) => self.begin(attempt),
-                // What cannot be remembered must not be asked: a restart would ask again at once.
-                Err(why) => {
-                    let kind = crate::acme::plan::FailureKind::Storage;
-                    self.failed(&attempt, crate::acme::order::Failed::new(kind, why));
-                }
-            }
+        if is_new == Some(true) {
+            self.say(&format!("error: {name}: {why}"));
         }
     }
 
-    fn started(&self, name: &str, order: &Order, now: u64) {
+    fn start_order(self: &Rc<Self>, name: &str, order: &Order, now: u64) {
+        let Some(attempt) = self.attempt_of(name, order) else { return };
         self.with(name, |run, budgets| {
             let slot = Arc::clone(&run.slot);
             run.state.started(budgets, &slot, order, now);
-            run.unorderable = None;
         });
-    }
-
-    fn under_way(&self, directory: &str) -> usize {
-        let world = self.world.borrow();
-        let busy = world.runs.values().filter_map(|run| run.busy.as_ref());
-        busy.filter(|busy| busy.directory == directory).count()
+        match self.save(name) {
+            Ok(()) => self.begin(attempt),
+            // What cannot be remembered must not be asked: a restart would ask again at once.
+            Err(why) => self.failed(&attempt, Failed::new(FailureKind::Storage, why)),
+        }
     }
 
     /// Tells of certificates that have expired, and takes them out of service if that is wanted.
@@ -346,10 +371,4 @@ impl Engine {
             answer.give(());
         }
     }
-}
-
-/// Nothing is to be done for the slot before this moment, nor before its certificate ends.
-fn sleep_until(run: &mut Run, until: u64) {
-    run.unorderable = None;
-    run.wake = until;
 }

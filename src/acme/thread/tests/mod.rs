@@ -1,0 +1,9 @@
+//! Faults and what must happen, with the fake authority and clocks that jump.
+
+mod clocks;
+mod crashes;
+mod failures;
+mod issuance;
+mod lives;
+mod renewal;
+mod storage;
