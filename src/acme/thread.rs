@@ -273,17 +273,27 @@ fn what(defect: &(dyn Any + Send)) -> String {
     text.or_else(|| defect.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned()
 }
 
-/// In debug builds, ends the process at the step that the environment names, as a kill would.
+/// In debug builds, ends the process at the step that the environment names, as a kill would, or makes the
+/// thread panic there.
 #[cfg(debug_assertions)]
 fn gate() -> Option<Gate> {
-    let word = std::env::var("LOCKRING_KILL_AT").ok()?;
-    let step = Step::ALL.into_iter().find(|step| step.word() == word)?;
-    Some(Arc::new(move |_, passed| {
-        if passed == step {
-            std::process::abort();
-        }
-        false
-    }))
+    let named = |variable: &str| {
+        let word = std::env::var(variable).ok()?;
+        Step::ALL.into_iter().find(|step| step.word() == word)
+    };
+    let (kill, defect) = (named("LOCKRING_KILL_AT"), named("LOCKRING_PANIC_AT"));
+    (kill.is_some() || defect.is_some()).then(|| {
+        let gate: Gate = Arc::new(move |_, passed| {
+            if Some(passed) == kill {
+                std::process::abort();
+            }
+            if Some(passed) == defect {
+                panic::panic_any("a test asked for it");
+            }
+            false
+        });
+        gate
+    })
 }
 
 #[cfg(not(debug_assertions))]

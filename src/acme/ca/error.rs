@@ -292,7 +292,11 @@ impl fmt::Display for CaError {
         if let Some(status) = facts.status {
             write!(f, "status {status}, ")?;
         }
-        f.write_str(self.failure.phrase())?;
+        match (&self.failure, &facts.problem) {
+            // The problem names the refusal.
+            (Failure::Refused(_), Some(_)) => f.write_str("refused")?,
+            (failure, _) => f.write_str(failure.phrase())?,
+        }
         if let Some(problem) = &facts.problem {
             write!(f, ": {problem}")?;
         }

@@ -7,6 +7,10 @@ use crate::acme::solver::SolveError;
 use crate::acme::store;
 use crate::config::model::ChallengeKind;
 
+/// What helps when the authority wants an account of its own shop to be named, or does not take the one named.
+const EAB_REMEDY: &str =
+    "correct or add `eab = { kid = \"…\", hmac = \"file:…\" }` beside the authority's `directory`";
+
 /// Why an attempt ended without a certificate.
 #[derive(Debug)]
 pub struct Failed {
@@ -43,6 +47,10 @@ impl From<CaError> for Failed {
             text.push_str(
                 "; the authority's certificate is not valid by the clock of this machine: check the clock",
             );
+        }
+        if kind == FailureKind::ExternalAccountRequired {
+            text.push_str("; ");
+            text.push_str(EAB_REMEDY);
         }
         let mut failed = Self::new(kind, text);
         failed.failure.retry_after = error.retry_after().map(|wait| wait.as_secs());

@@ -55,6 +55,8 @@ pub(super) struct World {
     pub leader: bool,
     /// Whether what is on disk was taken up since this process leads.
     pub taken_up: bool,
+    /// Whether another process led when it was last looked at.
+    pub followed: bool,
     pub storage_error: Option<String>,
     pub retry_store_at: Instant,
     pub written: Option<(Status, Instant)>,
@@ -152,6 +154,7 @@ impl Engine {
             lead_at: Instant::now(),
             leader: false,
             taken_up: false,
+            followed: false,
             storage_error: None,
             retry_store_at: Instant::now(),
             written: None,

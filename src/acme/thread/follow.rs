@@ -29,9 +29,16 @@ impl Engine {
         world.leader = matches!(standing, Ok(Standing::Leader));
         let is = world.leader;
         let taken_up = std::mem::replace(&mut world.taken_up, is);
+        let follows = standing.is_ok() && !is;
+        let followed = std::mem::replace(&mut world.followed, follows);
         drop(world);
         if let Err(error) = standing {
             self.note_storage(Some(error.to_string()));
+        }
+        if follows && !was && !followed {
+            self.say("another process renews certificates; this one serves what it stores");
+        } else if is && followed {
+            self.say("this process renews certificates from now on");
         }
         if is && !taken_up {
             self.take_up();

@@ -120,7 +120,7 @@ impl Pebble {
             "keyAlgorithm": "ecdsa",
             "externalAccountBindingRequired": !keys.is_empty(),
             "externalAccountMACKeys": keys,
-            "domainBlocklist": ["blocked.example.com"],
+            "domainBlocklist": ["blocked.example"],
             "retryAfter": {"authz": 1, "order": 1},
             "profiles": {
                 "classic": {"description": "90 days", "validityPeriod": 7_776_000},
@@ -232,7 +232,7 @@ impl Pebble {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.management_port));
         let mut client = Client::tls(address, "localhost", &self.trust).unwrap();
         client.send(format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: test\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         ));
         let response = client.response();
