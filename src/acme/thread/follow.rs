@@ -9,11 +9,15 @@ use tokio::time::Instant;
 use super::Meta;
 use super::attempt::{Attempt, attempt};
 use super::engine::{Busy, Engine, Ledger, Run, World};
+use crate::acme::order::Failed;
 use crate::acme::plan::{Failure, FailureKind, Restored, SlotState};
 use crate::acme::store::{self, Document, Found, Standing};
 
 /// How often a certificate that could not be stored is tried again.
 const STORE_RETRY: Duration = Duration::from_secs(60);
+
+/// Why an attempt failed of which nothing is on disk.
+const UNPLACED: &str = "the process ended before an order was placed";
 
 impl Engine {
     /// Looks who leads, as often as the lease asks.
@@ -179,14 +183,15 @@ impl Engine {
             // As the order on disk says; a new one goes without.
             Some(Attempt { name: name.to_owned(), slot, authority: authority.clone(), replaces: None })
         });
-        match found.flatten().filter(|_| is_there) {
-            Some(attempt) => self.begin(attempt),
+        match found.flatten() {
+            Some(attempt) if is_there => self.begin(attempt),
+            Some(attempt) => self.failed(&attempt, Failed::new(FailureKind::Interrupted, UNPLACED)),
+            // Its authority is no longer configured, so nothing is to be told of it.
             None => {
                 let now = self.now();
-                let text = "the process ended before an order was placed";
-                let failure = Failure::new(FailureKind::Interrupted, text);
                 self.with(name, |run, budgets| {
                     let slot = Arc::clone(&run.slot);
+                    let failure = Failure::new(FailureKind::Interrupted, UNPLACED);
                     run.state.failed(budgets, &slot, failure, now, Self::draw());
                 });
             }

@@ -136,3 +136,20 @@ fn boulders_shared_order_is_lost_by_one_of_two_without_harm() {
         assert_ne!(bench.on_disk("a.test"), other.on_disk("a.test"));
     });
 }
+
+#[test]
+fn killed_before_anything_was_kept_counts_as_a_failure_and_is_said() {
+    simulate("unplaced", async |bench| {
+        // The directory is never answered, so nothing is on disk but that an order was wanted.
+        bench.ca.inject(Request::Directory, Fault::Hang, 1);
+        bench.process(async |_| wait(10).await).await;
+        bench
+            .process(async |_| {
+                wait(30).await;
+                assert_eq!(bench.said("the process ended before an order was placed"), 1);
+                assert_eq!(bench.ca.requests(Request::NewOrder), 0, "a crash loop asks no faster");
+                bench.until("a minute later", 60, || bench.on_disk("a.test").is_some()).await;
+            })
+            .await;
+    });
+}
