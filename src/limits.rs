@@ -92,6 +92,9 @@ pub const ATTEMPTS: u32 = 2;
 pub const CONNECT_ADDRESSES: usize = 4;
 /// Pending connections that the kernel holds for a listener.
 pub const LISTEN_BACKLOG: i32 = 4096;
+/// How long a port that nobody has is waited for: the kernel takes the ring of a killed process apart within
+/// some tens of milliseconds.
+pub const PORT_PATIENCE: Duration = Duration::from_secs(1);
 /// Steps of handshakes that one turn of a worker's loop may take: about a millisecond of CPU.
 pub const HANDSHAKES_PER_TURN: u32 = 8;
 /// Entries of a worker's submission queue: one batch of a busy loop turn.

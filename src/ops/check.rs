@@ -13,6 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::config::{self, Diagnostic, Files, Loaded, Severity, Source, render};
 
 pub use disk::{Disk, ReadError};
+pub(super) use listeners::patiently;
 
 use crate::ops::certificates::Pairs;
 

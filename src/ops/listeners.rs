@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
 
+use super::check::patiently;
 use crate::config::model::Server;
 use crate::io::worker::Protocol;
 use crate::limits;
@@ -67,7 +68,7 @@ fn has_other_family(wanted: &[(SocketAddr, Protocol)], address: SocketAddr) -> b
 fn bind_all(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
     // With SO_REUSEPORT a second process of the same user would share the port in silence.
     if address.port() != 0 {
-        drop(bind_one(address, false)?);
+        drop(patiently(address.port(), || bind_one(address, false))?);
     }
     let first = bind_one(address, true)?;
     let address = first.local_addr()?;

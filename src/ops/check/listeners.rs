@@ -5,11 +5,13 @@ use std::collections::HashSet;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::model::Upstream;
 use crate::config::{Code, Diagnostic, Loaded, Place, Severity, Spot, is_reached};
+use crate::limits;
 
 pub(super) fn check(loaded: &Loaded) -> Vec<Diagnostic> {
     let mut diagnostics = Vec::new();
@@ -18,7 +20,7 @@ pub(super) fn check(loaded: &Loaded) -> Vec<Diagnostic> {
     let https = server.https.iter().zip(&loaded.places.https);
     let http = server.http.iter().zip(&loaded.places.http);
     for (address, spot) in https.chain(http) {
-        let Err(error) = bind(*address) else { continue };
+        let Err(error) = patiently(address.port(), || bind(*address)) else { continue };
         // `:443` is two addresses but one mistake.
         if blamed.insert((address.port(), *spot)) {
             diagnostics.extend(refused(loaded, *address, *spot, &error));
@@ -27,6 +29,27 @@ pub(super) fn check(loaded: &Loaded) -> Vec<Diagnostic> {
     diagnostics.extend(own_listeners(loaded));
     diagnostics
 }
+
+/// Binds again and again while a port is taken but nobody has it: after a process was killed its ring is taken
+/// apart by the kernel, which takes a moment, and a service manager starts the next one at once.
+pub(in crate::ops) fn patiently<T>(port: u16, bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let deadline = Instant::now() + limits::PORT_PATIENCE;
+    loop {
+        match bind() {
+            Err(error)
+                if error.kind() == ErrorKind::AddrInUse
+                    && Instant::now() < deadline
+                    && owner(port).is_none() =>
+            {
+                std::thread::sleep(PORT_POLL);
+            }
+            other => return other,
+        }
+    }
+}
+
+/// How often that is.
+const PORT_POLL: Duration = Duration::from_millis(10);
 
 /// Without `SO_REUSEPORT`, so that a listener of anybody is seen; with `SO_REUSEADDR`, so that its dead
 /// connections are not.
@@ -207,6 +230,26 @@ mod tests {
         assert_eq!(owner(address.port()).unwrap().id, std::process::id());
         drop(listener);
         assert!(bind(address).is_ok());
+    }
+
+    #[test]
+    fn a_port_that_somebody_has_is_not_waited_for_and_one_that_comes_free_is() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let tries = std::cell::Cell::new(0);
+        let taken = patiently(address.port(), || {
+            tries.set(tries.get() + 1);
+            bind(address)
+        });
+        assert_eq!((taken.unwrap_err().kind(), tries.get()), (ErrorKind::AddrInUse, 1));
+        drop(listener);
+        tries.set(0);
+        let free = patiently(address.port(), || {
+            tries.set(tries.get() + 1);
+            if tries.get() < 3 { Err(ErrorKind::AddrInUse.into()) } else { bind(address) }
+        });
+        assert!(free.is_ok());
+        assert_eq!(tries.get(), 3);
     }
 
     #[test]
