@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::Command;
 use crate::acme::ca::Reason;
-use crate::ops::certs::{AcmeAction, CertsAction, Target, parse_reason};
+use crate::ops::certs::{AcmeAction, CertsAction, StatusForm, Target, parse_reason};
 
 /// Which lockring is meant.
 #[derive(Debug, Args)]
@@ -97,6 +97,9 @@ enum AcmeActions {
         /// As JSON, for programs
         #[arg(long)]
         json: bool,
+        /// As metrics in the text format of Prometheus, as for a textfile collector
+        #[arg(long, conflicts_with = "json")]
+        metrics: bool,
     },
     /// Show the accounts at authorities
     Account,
@@ -113,11 +116,19 @@ enum AcmeActions {
 impl From<AcmeWords> for Command {
     fn from(words: AcmeWords) -> Self {
         let action = match words.action {
-            AcmeActions::Status { json } => AcmeAction::Status { json },
+            AcmeActions::Status { json, metrics } => AcmeAction::Status { form: form(json, metrics) },
             AcmeActions::Account => AcmeAction::Account,
             AcmeActions::DnsRecord { name, issuer } => AcmeAction::DnsRecord { name, issuer },
         };
         Self::Acme { target: words.target.into(), action }
+    }
+}
+
+fn form(json: bool, metrics: bool) -> StatusForm {
+    match (json, metrics) {
+        (true, _) => StatusForm::Json,
+        (false, true) => StatusForm::Metrics,
+        (false, false) => StatusForm::Table,
     }
 }
 
@@ -157,7 +168,9 @@ mod tests {
         let export = CertsAction::Export { name: "a".into(), to: "d".into() };
         assert_eq!(words("certs export a --to d"), certs(export));
         let acme = |action| Command::Acme { target: Target::default(), action };
-        assert_eq!(words("acme status --json"), acme(AcmeAction::Status { json: true }));
+        assert_eq!(words("acme status --json"), acme(AcmeAction::Status { form: StatusForm::Json }));
+        assert_eq!(words("acme status"), acme(AcmeAction::Status { form: StatusForm::Table }));
+        assert_eq!(words("acme status --metrics"), acme(AcmeAction::Status { form: StatusForm::Metrics }));
         assert_eq!(words("acme account"), acme(AcmeAction::Account));
         let record = AcmeAction::DnsRecord { name: "*.a".into(), issuer: Some("ca".into()) };
         assert_eq!(words("acme dns-record *.a --issuer ca"), acme(record));
@@ -165,9 +178,14 @@ mod tests {
 
     #[test]
     fn mistakes_are_told() {
-        for line in
-            ["certs revoke a", "certs revoke a --reason because", "certs export a", "acme", "certs renew"]
-        {
+        for line in [
+            "acme status --metrics --json",
+            "certs revoke a",
+            "certs revoke a --reason because",
+            "certs export a",
+            "acme",
+            "certs renew",
+        ] {
             let exit = parse(["lockring"].into_iter().chain(line.split_whitespace())).unwrap_err();
             assert_eq!(exit.code, 1, "{line}");
         }

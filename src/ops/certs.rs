@@ -62,8 +62,8 @@ pub enum CertsAction {
 pub enum AcmeAction {
     /// How renewal stands.
     Status {
-        /// As JSON.
-        json: bool,
+        /// How to say it.
+        form: StatusForm,
     },
     /// The accounts at authorities.
     Account,
@@ -74,6 +74,17 @@ pub enum AcmeAction {
         /// The authority's issuer domain name, if its challenge says another than what is known.
         issuer: Option<String>,
     },
+}
+
+/// How `lockring acme status` says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusForm {
+    /// A table for people.
+    Table,
+    /// JSON.
+    Json,
+    /// Metrics in the text format of Prometheus.
+    Metrics,
 }
 
 /// What to print on standard output, and the exit code.
@@ -186,7 +197,7 @@ pub fn certs(target: &Target, action: &CertsAction, now: u64) -> Result<Done, Fa
 pub fn acme(target: &Target, action: &AcmeAction, now: u64) -> Result<Done, Failure> {
     let place = target.place()?;
     match action {
-        AcmeAction::Status { json } => acme::status(&place, *json, now),
+        AcmeAction::Status { form } => acme::status(&place, *form, now),
         AcmeAction::Account => acme::account(&place, now),
         AcmeAction::DnsRecord { name, issuer } => acme::dns_record(&place, &normal(name), issuer.as_deref()),
     }

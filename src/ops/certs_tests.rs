@@ -138,7 +138,7 @@ fn an_absent_state_directory_is_not_made() {
     let scratch = Scratch::new("certs-absent");
     let target = Target { state: Some(scratch.path.join("none")), ..Target::default() };
     assert_eq!(certs(&target, &CertsAction::List, NOW).unwrap().text, "no certificates\n");
-    let error = acme(&target, &AcmeAction::Status { json: false }, NOW).unwrap_err();
+    let error = acme(&target, &AcmeAction::Status { form: StatusForm::Table }, NOW).unwrap_err();
     assert!(
         error.text.contains("no lockring listens") && error.text.contains("status.json"),
         "{}",
@@ -169,15 +169,17 @@ fn the_running_process_is_asked() {
 fn status_is_live_or_that_of_the_last_run_and_says_so_by_its_code() {
     let (_scratch, target, store) = stage("acme-status");
     store.write_status(&status().to_json()).unwrap();
-    let done = acme(&target, &AcmeAction::Status { json: false }, NOW).unwrap();
+    let done = acme(&target, &AcmeAction::Status { form: StatusForm::Table }, NOW).unwrap();
     assert_eq!(done.code, DEGRADED);
     assert!(done.text.contains("as written 9 s ago: no lockring listens"), "{}", done.text);
-    let json = acme(&target, &AcmeAction::Status { json: true }, NOW).unwrap();
+    let json = acme(&target, &AcmeAction::Status { form: StatusForm::Json }, NOW).unwrap();
     assert_eq!((Status::from_json(json.text.as_bytes()).unwrap(), json.code), (status(), DEGRADED));
+    let metrics = acme(&target, &AcmeAction::Status { form: StatusForm::Metrics }, NOW).unwrap();
+    assert!(metrics.text.contains("\nacme_storage_ok 1\n"), "{}", metrics.text);
     let mut fine = status();
     fine.slots.clear();
     let _admin = Admin::listen(&target.place().unwrap().admin, Arc::new(Running(fine))).unwrap();
-    let done = acme(&target, &AcmeAction::Status { json: false }, NOW).unwrap();
+    let done = acme(&target, &AcmeAction::Status { form: StatusForm::Table }, NOW).unwrap();
     assert!(done.code == OK && !done.text.contains("as written"), "{}", done.text);
 }
 

@@ -1,7 +1,7 @@
 //! `lockring acme status`, `account` and `dns-record`: from the running process, or, when there is none, from what
 //! it last wrote.
 
-use super::{DEGRADED, Done, Failure, OK, Place, columns, plain};
+use super::{DEGRADED, Done, Failure, OK, Place, StatusForm, columns, plain};
 use crate::acme::dns;
 use crate::acme::status::{self, AuthorityStatus, Severity, Status};
 use crate::config::model::Preset;
@@ -38,11 +38,20 @@ pub(super) fn known(place: &Place) -> Result<Known, Failure> {
     Ok(Known { status, from_disk: Some(error) })
 }
 
-pub(super) fn status(place: &Place, json: bool, now: u64) -> Result<Done, Failure> {
+pub(super) fn status(place: &Place, form: StatusForm, now: u64) -> Result<Done, Failure> {
     let Known { status, from_disk } = known(place)?;
     let code = if status.severity() >= Severity::Error { DEGRADED } else { OK };
-    if json {
-        return Ok(Done { text: String::from_utf8_lossy(&status.to_json()).into_owned(), code });
+    let bytes = match form {
+        StatusForm::Json => status.to_json(),
+        StatusForm::Metrics => {
+            let mut bytes = Vec::new();
+            status::write_metrics(&status, &mut bytes);
+            bytes
+        }
+        StatusForm::Table => Vec::new(),
+    };
+    if form != StatusForm::Table {
+        return Ok(Done { text: String::from_utf8_lossy(&bytes).into_owned(), code });
     }
     let mut text = status::table(&status, now);
     if let Some(error) = from_disk {

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{APP, assert_private, one_site, served};
 use crate::harness::lockring::{Lockring, Scratch, Setup};
+use crate::harness::nameserver::{self, Kind, NameServer, Zone};
 use crate::harness::pebble::{Options, Pebble, program};
 use crate::harness::python::tool;
 
@@ -100,6 +101,33 @@ fn dns_01_through_a_program_gets_a_wildcard_and_its_base() {
     assert!(calls.contains("present _acme-challenge.example.com.\n"), "{calls}");
     let (presents, cleanups) = (calls.matches("present ").count(), calls.matches("cleanup ").count());
     assert_eq!(presents, cleanups, "{calls}");
+}
+
+#[test]
+fn dns_01_by_signed_updates_of_real_name_servers() {
+    let program = need!(program(), "pebble");
+    need!(nameserver::programs(), "name servers (tests/get-dns-servers)");
+    for kind in [Kind::Bind, Kind::Knot] {
+        let zone = Zone { name: "example.com", records: "@ NS ns1\nns1 A 127.0.0.1\n", open: true };
+        let server = NameServer::start(kind, &[zone]);
+        let pebble = Pebble::start(&program, Options::new().dns(server.address));
+        let lines = format!(
+            "dns = \"zone\"\n[dns.zone]\nserver = \"{0}\"\npropagation = \"resolver\"\n\
+             resolvers = [\"{0}\"]\nkey = {{ name = \"acme\", secret = \"env:TSIG\" }}",
+            server.address
+        );
+        let proxy = Setup::new()
+            .env("TSIG", nameserver::SECRET)
+            .certified_with(&pebble, "classic", &lines)
+            .tables("[sites.\"*.example.com\"]\nto = \"demo\"\nacme = { names = [\"example.com\"] }")
+            .tables("[sites.\"example.com\"]\nto = \"demo\"")
+            .start();
+        let trust = pebble.trusting();
+        for name in ["www.example.com", "example.com"] {
+            assert_eq!(served(&proxy, name, &trust).get(name, "/").status(), 200);
+        }
+        assert!(!proxy.messages().iter().any(|line| line.contains(nameserver::SECRET)));
+    }
 }
 
 #[test]

@@ -109,7 +109,8 @@ impl Pebble {
         let (certificate, key) = ca.leaf(&["localhost", "127.0.0.1"]).write(scratch.path(), "api");
         let [directory_port, management_port, http_port, tls_port, names_port, dns_port] =
             std::array::from_fn(|_| free_port());
-        let dns = options.dns.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, dns_port)));
+        let own = SocketAddr::from((Ipv4Addr::LOCALHOST, dns_port));
+        let dns = options.dns.unwrap_or(own);
         let keys: serde_json::Map<String, Value> =
             options.external_accounts.iter().map(|(kid, key)| (kid.clone(), json!(key))).collect();
         let text = json!({"pebble": {
@@ -131,7 +132,7 @@ impl Pebble {
         }});
         let configuration = scratch.path().join("pebble.json");
         std::fs::write(&configuration, text.to_string()).unwrap();
-        let names = names(program, dns, names_port);
+        let names = names(program, own, names_port);
         let log = Arc::default();
         let process = pebble(program, &configuration, &options.environment, dns, &log);
         let trust = trusting(std::slice::from_ref(&ca.root), rustls::ALL_VERSIONS);
@@ -158,11 +159,6 @@ impl Pebble {
     /// URL of its directory.
     pub fn directory(&self) -> String {
         format!("https://localhost:{}/dir", self.directory_port)
-    }
-
-    /// Where its DNS server listens.
-    pub fn dns(&self) -> SocketAddr {
-        self.dns
     }
 
     /// URL of the management interface of its DNS server.
@@ -219,12 +215,6 @@ impl Pebble {
     pub fn set_renewal_info(&self, certificate: &str, answer: &str) {
         let body = json!({"Certificate": certificate, "ARIResponse": answer}).to_string();
         self.manage("POST", "/set-renewal-info/", &body);
-    }
-
-    /// What it says of a certificate, by its serial in hexadecimal digits.
-    #[track_caller]
-    pub fn status_of(&self, serial: &str) -> Value {
-        serde_json::from_str(&self.manage("GET", &format!("/cert-status-by-serial/{serial}"), "")).unwrap()
     }
 
     #[track_caller]
