@@ -236,6 +236,10 @@ impl Engine {
     /// Says once when the state directory cannot be written, and once when it can be again.
     pub fn note_storage(&self, error: Option<String>) {
         let mut world = self.world.borrow_mut();
+        if error.is_none() && world.runs.values().any(|run| run.unstored.is_some()) {
+            // What could be written was not what matters.
+            return;
+        }
         let was = world.storage_error.is_some();
         match &error {
             Some(text) if !was => self.say(&format!("error: certificates cannot be stored: {text}")),

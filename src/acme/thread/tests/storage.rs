@@ -51,12 +51,15 @@ fn disk_full_during_the_store_serves_from_memory_and_orders_no_second() {
                 assert_ne!(Some(&served), old.as_ref());
                 wait(600).await;
                 assert_eq!(bench.ca.requests(Step::NewOrder), 2, "no second order");
+                assert_eq!(bench.said("certificates cannot be stored"), 1, "{:?}", bench.said);
+                assert_eq!(bench.said("certificates can be stored again"), 0);
                 fs::remove_file(&home).unwrap();
                 fs::rename(&aside, &home).unwrap();
                 assert_eq!(bench.on_disk("a.test"), old, "the old one is intact");
                 bench.until("stored", 61, || bench.on_disk("a.test") == Some(served.clone())).await;
                 wait(2).await;
                 assert_eq!(process.slot("a.test").state, State::Valid);
+                assert_eq!(process.handle.status().storage_error, None);
             })
             .await;
     });
