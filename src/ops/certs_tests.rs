@@ -175,7 +175,7 @@ fn status_is_live_or_that_of_the_last_run_and_says_so_by_its_code() {
     let json = acme(&target, &AcmeAction::Status { form: StatusForm::Json }, NOW).unwrap();
     assert_eq!((Status::from_json(json.text.as_bytes()).unwrap(), json.code), (status(), DEGRADED));
     let metrics = acme(&target, &AcmeAction::Status { form: StatusForm::Metrics }, NOW).unwrap();
-    assert!(metrics.text.contains("\nacme_storage_ok 1\n"), "{}", metrics.text);
+    assert!(metrics.text.contains("\nlockring_acme_storage_ok 1\n"), "{}", metrics.text);
     let mut fine = status();
     fine.slots.clear();
     let _admin = Admin::listen(&target.place().unwrap().admin, Arc::new(Running(fine))).unwrap();

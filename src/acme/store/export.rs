@@ -1,6 +1,7 @@
 //! Plain copies of pairs for other programs: `NAME.pem` and `NAME.key` in a directory of the operator's.
 
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use super::acme::read_anyway;
@@ -16,7 +17,7 @@ pub enum Exported {
     Unchanged,
 }
 
-/// Writes `NAME.pem` (the chain, 0644) and `NAME.key` (0600) into a directory that is there. Both are whole
+/// Writes `NAME.pem` (the chain, 0644) and `NAME.key` (0600) into a directory, made if it is not there. Both are whole
 /// under other names, and on disk, before either is renamed; then the key goes first. A program that loads
 /// both when `NAME.pem` changes therefore always finds the key that belongs to it, unless the next export is upon it already; had the certificate
 /// gone first, it could have loaded it with the old key. A program that *starts* between the two
@@ -27,9 +28,7 @@ pub enum Exported {
 /// [`Error::BadName`], [`Error::NotADirectory`], [`Error::Io`]; after a failure to write, the old files
 /// stand.
 pub fn export(directory: &Path, name: &str, pair: &Pair) -> Result<Exported, Error> {
-    if !directory.is_dir() {
-        return Err(Error::NotADirectory(directory.to_owned()));
-    }
+    make_public_dir(directory)?;
     let name = file_name(name)?;
     let files = [
         (format!("{name}.key"), pair.key.as_bytes(), 0o600),
@@ -62,6 +61,15 @@ pub fn export(directory: &Path, name: &str, pair: &Pair) -> Result<Exported, Err
     put?;
     sync_dir(directory)?;
     Ok(Exported::Written)
+}
+
+/// Others may look into it: the chains are for them, and the keys have their own mode.
+fn make_public_dir(path: &Path) -> Result<(), Error> {
+    match fs::DirBuilder::new().mode(0o755).recursive(true).create(path) {
+        Ok(()) => Ok(()),
+        Err(_) if path.exists() => Err(Error::NotADirectory(path.to_owned())),
+        Err(error) => Err(io_error("make directory", path, error)),
+    }
 }
 
 #[cfg(test)]

@@ -48,9 +48,12 @@ fn a_failure_leaves_the_old_files() {
     assert!(matches!(export(&scratch.path, "a.test", &pem("a.test")), Err(Error::Io { .. })));
     assert_eq!(fs::read_to_string(scratch.path.join("a.test.pem")).unwrap(), old.certificate);
     assert_eq!(fs::read_dir(&scratch.path).unwrap().count(), 2, "no temporary stays");
-    let nowhere = scratch.path.join("nowhere");
-    assert!(matches!(export(&nowhere, "a.test", &old), Err(Error::NotADirectory(_))));
-    assert!(!nowhere.exists());
+    let file = scratch.path.join("file");
+    fs::write(&file, "").unwrap();
+    assert!(matches!(export(&file, "a.test", &old), Err(Error::NotADirectory(_))));
+    let anew = scratch.path.join("made/anew");
+    export(&anew, "a.test", &old).unwrap();
+    assert_eq!(fs::read_to_string(anew.join("a.test.pem")).unwrap(), old.certificate);
 }
 
 #[test]
