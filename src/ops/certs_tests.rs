@@ -115,8 +115,8 @@ fn one_is_shown_and_copied() {
     let export = |name: &str, to: &str| {
         certs(&target, &CertsAction::Export { name: name.into(), to: scratch.path.join(to) }, NOW)
     };
-    assert_eq!(export("a.example", "absent").unwrap_err().code, RUN_TIME);
-    fs::create_dir(scratch.path.join("out")).unwrap();
+    fs::write(scratch.path.join("file"), "").unwrap();
+    assert_eq!(export("a.example", "file").unwrap_err().code, RUN_TIME);
     assert!(export("a.example", "out").unwrap().text.contains("written to"));
     assert!(export("a.example", "out").unwrap().text.contains("there already"));
     let kept = acme.pair("a.example").unwrap().kept().unwrap();
