@@ -71,8 +71,16 @@ pub const BULK_THRESHOLD: u64 = 128 * 1024;
 pub const BULK_BUFFERS_PER_WORKER: usize = 128;
 /// Free receive buffers that a worker keeps.
 pub const FREE_BUFFERS_PER_WORKER: usize = 1024;
+/// Free receive buffers that a worker keeps although none was needed for [`RELEASE_INTERVAL`].
+pub const FREE_BUFFERS_AT_REST: usize = 16;
+/// How often a worker frees what a burst has left; each time costs some ten microseconds.
+pub const RELEASE_INTERVAL: Duration = Duration::from_millis(500);
+/// Connections that went to rest or ended since: fewer have left nothing worth it.
+pub const RELEASE_AFTER: u32 = 64;
 /// Request bytes kept so that a request can be sent again on a fresh connection.
 pub const REPLAY_BYTES: usize = 64 * 1024;
+/// Request bytes gathered for an app that is still taking the ones before: large sends cost less per byte.
+pub const UPLOAD_QUEUE_BYTES: usize = BULK_BUFFER / 2;
 /// Request body bytes read and thrown away so that a connection can go on after an early answer.
 pub const DRAIN_BODY_BYTES: u64 = 64 * 1024;
 

@@ -113,6 +113,9 @@ class Proxy:
 
     family = name = ""
     port = 0
+    # Words for the load, and what is added to the environment.
+    words = []
+    environment = {}
 
     def configure(self, many):
         """Writes the configuration; gives the words that start the proxy."""
@@ -121,7 +124,7 @@ class Proxy:
     def start(self, many=False):
         words = self.configure(many)
         log = open(BASE / f"{self.name}.log", "wb")
-        environment = os.environ | {"GOMAXPROCS": "1", "HOME": HOME, "XDG_DATA_HOME": HOME, "XDG_CONFIG_HOME": HOME}
+        environment = os.environ | {"GOMAXPROCS": "1", "HOME": HOME, "XDG_DATA_HOME": HOME, "XDG_CONFIG_HOME": HOME} | self.environment
         self.process = subprocess.Popen(
             ["taskset", "-c", "0", *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
         )
@@ -262,6 +265,17 @@ backend b
                 raise Trouble(f"{self.name}: {answer.decode()}")
 
 
+class HaproxyReload(Haproxy):
+    """HAProxy under its master, told of a new certificate by a reload: a new process takes over."""
+
+    def configure(self, many):
+        words = super().configure(many)
+        return [word if word != "-db" else "-W" for word in words]
+
+    def swap(self, bundle):
+        self.process.send_signal(signal.SIGUSR2)
+
+
 class Caddy(Proxy):
     family = "caddy"
 
@@ -311,8 +325,9 @@ class Caddy(Proxy):
 class Lockring(Proxy):
     family = "lockring"
 
-    def __init__(self, name, port, binary):
-        self.name, self.port, self.binary = name, port, binary
+    def __init__(self, name, port, binary, records="own", environment=None):
+        self.name, self.port, self.binary, self.records = name, port, binary, records
+        self.environment = environment or {}
 
     def configure(self, many):
         state = BASE / "lockring-state"
@@ -333,6 +348,8 @@ state = "{state}"
 admin = "{BASE}/lockring.sock"
 [log]
 access = "off"
+[tls]
+records = "{self.records}"
 [limits]
 pool_idle = 4096
 [timeouts]
@@ -341,11 +358,22 @@ idle = "1h"
 """)
         return [self.binary, "run", "-c", BASE / "lockring.toml"]
 
-    def can_swap(self):
-        return "reload" in sh(self.binary, "--help")
-
     def swap(self, bundle):
-        sh("taskset", "-c", "1", self.binary, "reload", "-c", BASE / "lockring.toml")
+        # Its files are watched: that they are others is all it needs.
+        pass
+
+
+class Relay(Proxy):
+    """No proxy, but the floor below all: bytes pass from one socket to another, without TLS."""
+
+    family = "relay"
+    words = ["--plain"]
+
+    def __init__(self, name, port):
+        self.name, self.port = name, port
+
+    def configure(self, many):
+        return [self.load, "relay", "--port", str(self.port), "--to", str(ORIGIN_PORT)]
 
 
 def limit():
@@ -353,6 +381,13 @@ def limit():
     import resource
 
     return min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 200_000)
+
+
+def no_defer_taskrun(here):
+    """What makes the kernel seem older than DEFER_TASKRUN, as environment."""
+    library = BASE / "no_defer_taskrun.so"
+    sh("cc", "-shared", "-fPIC", "-O1", "-o", library, here / "no_defer_taskrun.c", "-ldl")
+    return {"LD_PRELOAD": str(library)}
 
 
 def all_proxies(binary):
@@ -369,5 +404,9 @@ def all_proxies(binary):
         # Larger than its manual advises, but what our own buffers for long bodies are.
         Haproxy("haproxy-256k", 18_446, 262_144),
         Caddy("caddy", 18_447),
+        HaproxyReload("haproxy-reload", 18_448, 16_384),
+        Relay("relay", 18_449),
+        Lockring("lockring-rustls", 18_450, binary, records="rustls"),
+        Lockring("lockring-no-defer", 18_451, binary, environment=no_defer_taskrun(pathlib.Path(__file__).resolve().parent)),
     ]
     return {proxy.name: proxy for proxy in made}

@@ -5,13 +5,17 @@ import json
 import statistics
 
 OURS = "lockring"
+# What is measured beside the proxies and is no peer: the floor, and variants of our own.
+BESIDE = ("relay", "lockring-")
 # Figures of the second table, where a row has them.
 DETAILS = [("user", "user", 2), ("system", "kernel", 2), ("rps", "requests/s", 0), ("MB_per_s", "MB/s", 0),
            ("p50", "p50 µs", 0), ("p99", "p99 µs", 0), ("p999", "p99.9 µs", 0), ("reconnects", "reconnects", 0),
            ("retries", "retries", 0), ("refused", "not 200", 0), ("swaps", "swaps", 0), ("start_cpu", "CPU ms", 0),
-           ("start_memory", "MiB", 1), ("base_KiB", "KiB before", 0), ("others", "core 0 on others %", 0), ("load", "load", 1)]
+           ("late", "ms till served", 0),
+           ("calm_p50", "calm p50 µs", 0), ("calm_p99", "calm p99 µs", 0), ("calm_cpu", "beside 64", 2), ("more", "times", 2),
+           ("handshakes", "handshakes/s", 0), ("start_memory", "MiB", 1), ("base_KiB", "KiB before", 0), ("others", "core 0 on others %", 0), ("load", "load", 1)]
 COLOURS = {"lockring": ("#0b6e4f", "#5fb49c"), "nginx": ("#3d5a80", "#98c1d9"), "haproxy": ("#7f4f24", "#c9a27a"),
-           "caddy": ("#6a4c93", "#b79ced")}
+           "caddy": ("#6a4c93", "#b79ced"), "relay": ("#555", "#bbb")}
 
 
 def middle(runs, figure):
@@ -30,9 +34,13 @@ def number(value, digits=2):
     return "–" if value is None else f"{value:,.{digits}f}"
 
 
+def is_peer(name):
+    return name != OURS and not name.startswith(BESIDE)
+
+
 def best(row, found):
     """The peer with the lowest main figure, and it."""
-    peers = [(middle(runs, row.main), name) for name, runs in found.items() if name != OURS]
+    peers = [(middle(runs, row.main), name) for name, runs in found.items() if is_peer(name)]
     return min(peers) if peers else (None, None)
 
 
@@ -40,13 +48,13 @@ def ratio(row, found, figure=None):
     """Ours to the best peer's; the peer is the best by `figure` itself."""
     figure = figure or row.main
     ours = middle(found.get(OURS, []), figure)
-    theirs = [value for name, runs in found.items() if name != OURS and (value := middle(runs, figure))]
+    theirs = [value for name, runs in found.items() if is_peer(name) and (value := middle(runs, figure))]
     return ours / min(theirs) if ours is not None and theirs else None
 
 
 def least_ratio(found, figure):
     """Ours to the best peer's, each in its least disturbed round."""
-    least = {name: min(values) for name, runs in found.items() if (values := [run[figure] for run in runs if figure in run])}
+    least = {name: min(values) for name, runs in found.items() if (is_peer(name) or name == OURS) and (values := [run[figure] for run in runs if figure in run])}
     ours, theirs = least.pop(OURS, None), min(least.values(), default=None)
     return ours / theirs if ours is not None and theirs else None
 

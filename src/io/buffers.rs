@@ -29,18 +29,38 @@ struct Free {
     record: Vec<Vec<u8>>,
     bulk: Vec<Vec<u8>>,
     bulk_out: usize,
+    /// The shortest that the lists were since they were trimmed: so many buffers nobody needed.
+    spare_records: usize,
+    spare_bulk: usize,
 }
 
 impl Buffers {
     /// An empty buffer of the size wanted; of one record if no bulk buffer is left.
     #[must_use]
     pub fn get(&self, size: Size) -> Vec<u8> {
-        let mut free = self.free.borrow_mut();
+        let free = &mut *self.free.borrow_mut();
         if size == Size::Bulk && free.bulk_out < limits::BULK_BUFFERS_PER_WORKER {
             free.bulk_out += 1;
-            return free.bulk.pop().unwrap_or_else(|| Vec::with_capacity(BULK_CAPACITY));
+            let buffer = free.bulk.pop();
+            free.spare_bulk = free.spare_bulk.min(free.bulk.len());
+            return buffer.unwrap_or_else(|| Vec::with_capacity(BULK_CAPACITY));
         }
-        free.record.pop().unwrap_or_else(|| Vec::with_capacity(limits::RECEIVE_BUFFER))
+        let buffer = free.record.pop();
+        free.spare_records = free.spare_records.min(free.record.len());
+        buffer.unwrap_or_else(|| Vec::with_capacity(limits::RECEIVE_BUFFER))
+    }
+
+    /// Frees what was not needed since the last time, all but a few. Returns how many buffers those were.
+    pub fn trim(&self) -> usize {
+        let free = &mut *self.free.borrow_mut();
+        let records = free.spare_records.saturating_sub(limits::FREE_BUFFERS_AT_REST);
+        // The ones in use are at the end.
+        free.record.drain(..records.min(free.record.len()));
+        let bulk = free.spare_bulk;
+        free.bulk.drain(..bulk.min(free.bulk.len()));
+        free.spare_records = free.record.len();
+        free.spare_bulk = free.bulk.len();
+        records + bulk
     }
 
     /// Gives a buffer back. One of another size is freed.
@@ -101,6 +121,21 @@ mod tests {
         buffers.put(one);
         let again = buffers.get(Size::Record);
         assert_eq!((again.as_ptr(), again.len()), (place, 0));
+    }
+
+    #[test]
+    fn what_nobody_needed_for_a_while_is_freed() {
+        let buffers = Buffers::default();
+        let take = |count| (0..count).map(|_| buffers.get(Size::Record)).collect::<Vec<_>>();
+        let burst = limits::FREE_BUFFERS_AT_REST + 40;
+        take(burst).into_iter().for_each(|buffer| buffers.put(buffer));
+        buffers.put(buffers.get(Size::Bulk));
+        assert_eq!(buffers.trim(), 0, "all were in use a moment ago");
+        take(30).into_iter().for_each(|buffer| buffers.put(buffer));
+        assert_eq!(buffers.trim(), 10 + 1);
+        assert_eq!(buffers.free.borrow().record.len(), burst - 10);
+        assert_eq!(buffers.trim(), 30);
+        assert_eq!(buffers.trim(), 0, "a few are kept");
     }
 
     #[test]

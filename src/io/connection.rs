@@ -7,10 +7,12 @@
 //!                             └──────────────┘
 //! ```
 
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use super::deadline::Deadline;
@@ -91,27 +93,33 @@ struct Connection {
 /// Rounds of one connection in one turn of the loop.
 const ROUNDS: u32 = 64;
 
-/// Serves a client until its connection ends.
-pub(super) async fn serve(worker: Rc<Worker>, socket: Socket, peer: SocketAddr, protocol: Protocol) {
-    let mut connection = None;
-    std::future::poll_fn(|cx| {
-        let connection =
-            connection.get_or_insert_with(|| Connection::new(&worker, socket.clone(), peer, protocol, cx));
-        connection.poll(cx)
-    })
-    .await;
-    drop(connection);
-    worker.closed();
+/// Serves a client until its connection ends. A future written out, not an `async fn`, which would hold its
+/// arguments beside what is made of them.
+pub(super) struct Served {
+    connection: Option<Connection>,
+}
+
+impl Served {
+    pub(super) fn new(worker: &Rc<Worker>, socket: Socket, peer: SocketAddr, protocol: Protocol) -> Self {
+        Self { connection: Some(Connection::new(worker, socket, peer, protocol)) }
+    }
+}
+
+impl Future for Served {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(connection) = &mut self.connection else { return Poll::Ready(()) };
+        std::task::ready!(connection.poll(cx));
+        let worker = Rc::clone(&connection.side.worker);
+        self.connection = None;
+        worker.closed();
+        Poll::Ready(())
+    }
 }
 
 impl Connection {
-    fn new(
-        worker: &Rc<Worker>,
-        socket: Socket,
-        peer: SocketAddr,
-        protocol: Protocol,
-        cx: &Context<'_>,
-    ) -> Self {
+    fn new(worker: &Rc<Worker>, socket: Socket, peer: SocketAddr, protocol: Protocol) -> Self {
         let now = Instant::now();
         let setup = worker.setup();
         let server = &setup.model.server;
@@ -128,13 +136,13 @@ impl Connection {
         let until = now + setup.model.timeouts.hello;
         let side = Side { worker: Rc::clone(worker), setup, facts, entry: None, protocol };
         let phase = if protocol == Protocol::Http && !prefix_due {
-            Phase::Http(Box::new(Serving::new(now)))
+            Phase::Http(Box::new(Serving::new(now, worker.buffers.clone())))
         } else {
             Phase::Hello { prefix_due }
         };
         Self {
             client: Stream::new(socket, worker.buffers.clone()),
-            deadline: worker.wheel.deadline(cx.waker().clone()),
+            deadline: worker.wheel.deadline(Waker::noop().clone()),
             side,
             phase,
             until,
@@ -187,6 +195,7 @@ impl Connection {
                     self.until = end;
                     self.phase = Phase::Resting;
                     self.client.rest();
+                    self.side.worker.rested();
                 } else {
                     due = Some(end.min(since + limits::REST_AFTER));
                 }
@@ -247,7 +256,9 @@ impl Connection {
                 self.client.consume(used);
                 self.phase = match self.side.protocol {
                     Protocol::Https => Phase::Hello { prefix_due: false },
-                    Protocol::Http => Phase::Http(Box::new(Serving::new(now))),
+                    Protocol::Http => {
+                        Phase::Http(Box::new(Serving::new(now, self.side.worker.buffers.clone())))
+                    }
                 };
                 Step::Progress
             }
@@ -355,9 +366,10 @@ impl Connection {
             let step = self.wait(now, "handshake-cut", "handshake-timeout");
             return if flushed && matches!(step, Step::Wait) { Step::Progress } else { step };
         }
-        let Phase::Handshake(handshake) =
-            std::mem::replace(&mut self.phase, Phase::Http(Box::new(Serving::new(now))))
-        else {
+        let Phase::Handshake(handshake) = std::mem::replace(
+            &mut self.phase,
+            Phase::Http(Box::new(Serving::new(now, self.side.worker.buffers.clone()))),
+        ) else {
             return Step::Wait;
         };
         let finished = match self.side.setup.model.tls.records {
@@ -389,7 +401,7 @@ impl Connection {
     fn resting(&mut self, now: Instant) -> Step {
         if !self.client.received().is_empty() || self.client.read_end().is_some() {
             self.side.setup = self.side.worker.setup();
-            self.phase = Phase::Http(Box::new(Serving::new(now)));
+            self.phase = Phase::Http(Box::new(Serving::new(now, self.side.worker.buffers.clone())));
             return Step::Progress;
         }
         if now >= self.until || self.side.worker.draining().is_some() {

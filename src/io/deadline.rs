@@ -9,7 +9,9 @@ use std::time::Instant;
 use crate::limits;
 
 /// Buckets; later deadlines wait in the last bucket and are looked at again.
-const BUCKETS: u64 = 1024;
+const BUCKETS: u32 = 1024;
+/// The step that never comes: 13 years after the worker's start.
+const NEVER: u32 = u32::MAX;
 
 /// A shared handle to the worker's wheel.
 #[derive(Clone, Debug)]
@@ -21,7 +23,7 @@ pub struct Wheel {
 struct Inner {
     start: Instant,
     /// The step that was looked at last.
-    step: u64,
+    step: u32,
     buckets: Vec<Vec<u32>>,
     entries: Vec<Entry>,
     free: Vec<u32>,
@@ -29,12 +31,12 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Entry {
-    /// Step at which it is due; `u64::MAX`: never.
-    due: u64,
+    /// Step at which it is due; [`NEVER`]: never.
+    due: u32,
     /// Step of the bucket in which it waits; 0: none.
-    bucket: u64,
+    bucket: u32,
+    /// `None`: nobody holds it.
     waker: Option<Waker>,
-    used: bool,
 }
 
 /// One deadline; it is freed when dropped.
@@ -57,7 +59,7 @@ impl Wheel {
     #[must_use]
     pub fn deadline(&self, waker: Waker) -> Deadline {
         let mut inner = self.inner.borrow_mut();
-        let entry = Entry { due: u64::MAX, bucket: 0, waker: Some(waker), used: true };
+        let entry = Entry { due: NEVER, bucket: 0, waker: Some(waker) };
         let id = match inner.free.pop() {
             Some(id) => {
                 if let Some(slot) = inner.entries.get_mut(id as usize) {
@@ -93,13 +95,14 @@ impl Wheel {
 }
 
 impl Inner {
-    fn step_of(&self, at: Instant) -> u64 {
+    fn step_of(&self, at: Instant) -> u32 {
         let elapsed = at.saturating_duration_since(self.start).as_millis() as u64;
         // Rounded up, so that nothing fires early.
-        elapsed / limits::DEADLINE_STEP.as_millis() as u64 + 1
+        let step = elapsed / limits::DEADLINE_STEP.as_millis() as u64 + 1;
+        u32::try_from(step).unwrap_or(NEVER)
     }
 
-    fn place(&mut self, id: u32, due: u64) {
+    fn place(&mut self, id: u32, due: u32) {
         let bucket = due.max(self.step + 1).min(self.step + BUCKETS - 1);
         if let Some(entry) = self.entries.get_mut(id as usize) {
             entry.bucket = bucket;
@@ -122,13 +125,13 @@ impl Inner {
         }
     }
 
-    fn visit(&mut self, id: u32, step: u64, due: &mut Vec<Waker>) {
+    fn visit(&mut self, id: u32, step: u32, due: &mut Vec<Waker>) {
         let Some(entry) = self.entries.get_mut(id as usize) else { return };
         if entry.bucket != step {
             return;
         }
         entry.bucket = 0;
-        if !entry.used || entry.due == u64::MAX {
+        if entry.waker.is_none() || entry.due == NEVER {
             return;
         }
         if entry.due <= step {
@@ -144,11 +147,11 @@ impl Deadline {
     /// Sets or moves the deadline; `None`: there is none.
     pub fn set(&self, at: Option<Instant>) {
         let mut inner = self.wheel.inner.borrow_mut();
-        let due = at.map_or(u64::MAX, |at| inner.step_of(at));
+        let due = at.map_or(NEVER, |at| inner.step_of(at));
         let Some(entry) = inner.entries.get_mut(self.id as usize) else { return };
         entry.due = due;
         let waits_early_enough = entry.bucket != 0 && entry.bucket <= due;
-        if due != u64::MAX && !waits_early_enough {
+        if due != NEVER && !waits_early_enough {
             inner.place(self.id, due);
         }
     }
@@ -168,8 +171,7 @@ impl Drop for Deadline {
     fn drop(&mut self) {
         let mut inner = self.wheel.inner.borrow_mut();
         if let Some(entry) = inner.entries.get_mut(self.id as usize) {
-            entry.used = false;
-            entry.due = u64::MAX;
+            entry.due = NEVER;
             entry.waker = None;
             inner.free.push(self.id);
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use monoio::net::TcpListener;
 
-use super::connection;
+use super::connection::Served;
 use super::sys::Socket;
 use super::worker::{Protocol, Worker, canonical, room};
 use crate::telemetry::metrics::Counter;
@@ -30,7 +30,7 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener, protocol: 
             Ok((stream, peer)) => {
                 worker.opened();
                 let socket = Socket::new(stream);
-                monoio::spawn(connection::serve(Rc::clone(&worker), socket, canonical(peer), protocol));
+                monoio::spawn(Served::new(&worker, socket, canonical(peer), protocol));
             }
             Err(error) if is_exhausted(&error) => {
                 worker.counters.count(Counter::AcceptPaused);

@@ -11,6 +11,7 @@ mod log_line;
 mod pace;
 pub mod serve_http1;
 mod slot;
+mod steer;
 pub mod stream;
 pub mod sys;
 mod upstream;

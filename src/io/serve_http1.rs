@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task;
 use std::time::Instant;
 
+use super::buffers::{BULK_CAPACITY, Buffers, Size};
 use super::connection::{Side, Step, is_gone};
 use super::dial::dial;
 use super::log_line;
@@ -35,6 +36,13 @@ pub(super) struct Serving {
     /// Something was begun that has to be polled once.
     begun: bool,
     loads: Vec<u32>,
+    buffers: Buffers,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.reclaim();
+    }
 }
 
 /// Bytes of one piece given to the exchange: what it makes of it fits into one bulk buffer.
@@ -43,7 +51,7 @@ const PIECE_MAX: usize = limits::BULK_BUFFER / 2;
 const QUEUE_MAX: usize = limits::RECORD_PLAINTEXT;
 
 impl Serving {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant, buffers: Buffers) -> Self {
         Self {
             exchange: Exchange::new(now),
             upstream: None,
@@ -54,6 +62,7 @@ impl Serving {
             response_is_partial: false,
             begun: false,
             loads: Vec::new(),
+            buffers,
         }
     }
 
@@ -174,18 +183,41 @@ impl Serving {
     fn take_request(&mut self, client: &mut Stream, world: &Context<'_>) -> bool {
         let mut moved = false;
         self.request_is_partial = false;
+        self.lend();
         while self.exchange.wants_request() && !client.received().is_empty() {
             let received = client.received();
             let piece = received.get(..PIECE_MAX).unwrap_or(received);
             let used = self.exchange.receive_request(world, piece);
-            if used == 0 {
+            if used > 0 {
+                client.consume(used);
+                moved = true;
+            } else if !client.open_one_more() {
                 self.request_is_partial = true;
                 break;
             }
-            client.consume(used);
-            moved = true;
         }
         moved
+    }
+
+    /// A long body is gathered in a bulk buffer, which is then sent as it is.
+    fn lend(&mut self) {
+        let long = self.exchange.upload_is_long();
+        let out = self.exchange.upstream_out();
+        if long && out.is_empty() && out.capacity() < BULK_CAPACITY {
+            let buffer = self.buffers.get(Size::Bulk);
+            if buffer.capacity() < BULK_CAPACITY {
+                return self.buffers.put(buffer);
+            }
+            *out = buffer;
+        }
+    }
+
+    /// Takes back what was lent.
+    fn reclaim(&mut self) {
+        let out = self.exchange.upstream_out();
+        if out.capacity() >= BULK_CAPACITY {
+            self.buffers.put(std::mem::take(out));
+        }
     }
 
     /// App bytes through the exchange to the client.
@@ -206,7 +238,7 @@ impl Serving {
             let used = step.used;
             upstream.stream.consume(used);
             self.exchange.end_of_body_is_owed();
-            if used == 0 {
+            if used == 0 && !upstream.stream.open_one_more() {
                 self.response_is_partial = true;
                 break;
             }
@@ -284,6 +316,7 @@ impl Serving {
             log_line::request(side, &self.exchange, world.now);
         }
         self.release(side, world, false, None, cx);
+        self.reclaim();
         match finish {
             // The alert that says what is wrong with a record is still to be sent.
             Finish::Abort if matches!(client.read_end(), Some(ReadEnd::Broken(_))) => {
@@ -389,8 +422,7 @@ impl Serving {
                 if upstream.stream.is_write_failed() {
                     out.clear();
                 } else {
-                    upstream.stream.push(out, now);
-                    out.clear();
+                    upstream.stream.push_whole(out, now);
                 }
             }
             if upstream.stream.flush() {

@@ -1,5 +1,6 @@
 //! One operation at a time on one direction of a socket, armed again in place: a connection allocates
-//! its two slots once, not a future per operation.
+//! its slots once, not a future per operation. Waiting for readiness has a slot of its own, a small one,
+//! for it is all that a connection at rest holds.
 
 use std::future::Future;
 use std::io;
@@ -13,34 +14,18 @@ use super::buffers::{BULK_CAPACITY, Buffers};
 use super::sys::Socket;
 use crate::limits;
 
-/// What a receive operation gives back.
-pub(super) enum Received {
-    /// A read would not wait: bytes, the end, or an error are there.
-    Readable,
-    /// The result of a read and the buffer, new bytes appended.
-    Read(io::Result<usize>, Vec<u8>),
-}
-
-/// How a receive operation begins.
-pub(super) enum Receive {
-    /// Wait for readiness without a buffer.
-    Watch,
-    /// Append to this buffer at once.
-    Into(Vec<u8>),
-}
-
 /// A direction of a socket.
 pub(super) trait Slot<Order, Result> {
     /// Begins an operation; nothing if one is under way.
     fn arm(self: Pin<&mut Self>, order: Order);
-    /// Whether an operation is under way.
-    fn is_armed(&self) -> bool;
     /// The result of the operation under way, if it is over.
     fn poll_done(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result>;
 }
 
-/// The receiving direction.
-pub(super) type Reader = Pin<Box<dyn Slot<Receive, Received>>>;
+/// Waits, without a buffer, until a read would not wait: bytes, the end, or an error are there.
+pub(super) type Watcher = Pin<Box<dyn Slot<(), ()>>>;
+/// The receiving direction: takes a buffer and gives it back, new bytes appended.
+pub(super) type Reader = Pin<Box<dyn Slot<Vec<u8>, (io::Result<usize>, Vec<u8>)>>>;
 /// The sending direction: the buffer and how much of it was sent before.
 pub(super) type Writer = Pin<Box<dyn Slot<(Vec<u8>, usize), (io::Result<usize>, Vec<u8>)>>>;
 
@@ -65,10 +50,6 @@ where
         }
     }
 
-    fn is_armed(&self) -> bool {
-        self.operation.is_some()
-    }
-
     fn poll_done(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Operation::Output> {
         let mut this = self.project();
         let Some(operation) = this.operation.as_mut().as_pin_mut() else { return Poll::Pending };
@@ -78,20 +59,25 @@ where
     }
 }
 
-/// The receiving direction of `socket`.
-pub(super) fn reader(socket: Socket, buffers: Buffers) -> Reader {
-    Box::pin(Repeated { make: move |order| receive(socket.clone(), buffers.clone(), order), operation: None })
+/// Readiness of `socket` to be read.
+pub(super) fn watcher(socket: Socket) -> Watcher {
+    Box::pin(Repeated { make: move |()| watch(socket.clone()), operation: None })
 }
 
-async fn receive(socket: Socket, buffers: Buffers, order: Receive) -> Received {
-    let buffer = match order {
-        Receive::Into(buffer) => buffer,
-        Receive::Watch => {
-            // An error shows again, and as what it is, in the read that follows.
-            let _ = socket.readable().await;
-            return Received::Readable;
-        }
-    };
+async fn watch(socket: Socket) {
+    // An error shows again, and as what it is, in the read that follows.
+    let _ = socket.readable().await;
+}
+
+/// The receiving direction of `socket`.
+pub(super) fn reader(socket: Socket, buffers: Buffers) -> Reader {
+    Box::pin(Repeated {
+        make: move |buffer| receive(socket.clone(), buffers.clone(), buffer),
+        operation: None,
+    })
+}
+
+async fn receive(socket: Socket, buffers: Buffers, buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
     let (begin, capacity) = (buffer.len(), buffer.capacity());
     // A whole bulk buffer of plaintext has to fit into another one when it is sealed.
     let is_bulk = capacity >= BULK_CAPACITY && begin < limits::BULK_BUFFER;
@@ -100,7 +86,7 @@ async fn receive(socket: Socket, buffers: Buffers, order: Receive) -> Received {
     let watch = buffers.watch(capacity);
     let (result, slice) = socket.read(buffer.slice_mut(begin..end)).await;
     watch.over();
-    Received::Read(result, slice.into_inner())
+    (result, slice.into_inner())
 }
 
 /// The sending direction of `socket`.

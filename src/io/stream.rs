@@ -9,24 +9,18 @@
 use std::io;
 use std::ops::Range;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::buffers::{BULK_CAPACITY, Buffers, Size};
-use super::slot::{self, Reader, Receive, Received, Writer};
+use super::slot::{self, Reader, Watcher, Writer};
 use super::sys::Socket;
 use crate::limits;
 use crate::tls::record::{Opened, RecordError, RecordStart, Records};
 
-/// Plaintext of the first records of a response: one TCP segment, so that the first bytes can be used
-/// before the next segment arrives.
-const FIRST_RECORDS: usize = 1350;
-/// Bytes after which records are full.
-const SHORT_RECORDS_UNTIL: usize = 4 * FIRST_RECORDS;
+mod send;
+
 /// Room for a read behind the beginning of something; more is made when a record is known to need it.
 const SMALL_ROOM: usize = 1024;
-/// After so long without a byte sent the congestion window may have shrunk, and records begin short again.
-const QUIET: Duration = Duration::from_secs(1);
-
 /// How the receiving direction ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadEnd {
@@ -44,8 +38,14 @@ pub enum ReadEnd {
 pub struct Stream {
     socket: Socket,
     buffers: Buffers,
-    reader: Reader,
-    writer: Writer,
+    watcher: Watcher,
+    /// The slots of work; made when it begins, given back at rest.
+    reader: Option<Reader>,
+    writer: Option<Writer>,
+    /// Which of the three has an operation under way.
+    watching: bool,
+    reading: bool,
+    writing: bool,
     records: Option<Box<Records>>,
     input: Vec<u8>,
     plain: Range<usize>,
@@ -75,8 +75,12 @@ impl Stream {
     #[must_use]
     pub fn new(socket: Socket, buffers: Buffers) -> Self {
         Self {
-            reader: slot::reader(socket.clone(), buffers.clone()),
-            writer: slot::writer(socket.clone(), buffers.clone()),
+            watcher: slot::watcher(socket.clone()),
+            reader: None,
+            writer: None,
+            watching: false,
+            reading: false,
+            writing: false,
             socket,
             buffers,
             records: None,
@@ -167,11 +171,29 @@ impl Stream {
         if self.records.is_none() {
             self.cipher = self.plain.end;
         }
+        if self.plain.is_empty() && self.cipher < self.input.len() {
+            return self.open_records();
+        }
+        self.give_back_input();
+    }
+
+    /// Gives the buffer back if everything in it is read.
+    fn give_back_input(&mut self) {
         if self.plain.is_empty() && self.cipher == self.input.len() && self.input.capacity() > 0 {
             self.buffers.put(std::mem::take(&mut self.input));
             self.plain = 0..0;
             self.cipher = 0;
         }
+    }
+
+    /// Puts the plaintext of one more record behind what is there, for a reader that cannot go on without.
+    /// Says whether there was one.
+    pub fn open_one_more(&mut self) -> bool {
+        let before = self.plain.len();
+        let broken = matches!(self.read_end, Some(ReadEnd::Broken(_)));
+        // Records without data may lie between.
+        while !broken && self.cipher < self.input.len() && self.plain.len() == before && self.open_next() {}
+        self.plain.len() > before
     }
 
     /// How receiving ended, once everything received before was read.
@@ -199,20 +221,30 @@ impl Stream {
 
     /// Begins to receive, unless an operation is under way or the end has come. Says whether it did.
     pub fn want_read(&mut self) -> bool {
-        if self.fin || self.reader.is_armed() || matches!(self.read_end, Some(ReadEnd::Broken(_))) {
+        let armed = self.watching || self.reading;
+        if self.fin || armed || matches!(self.read_end, Some(ReadEnd::Broken(_))) {
             return false;
         }
         let size = if self.bulk { Size::Bulk } else { Size::Record };
-        let order = if !self.input.is_empty() {
-            Receive::Into(self.make_room())
-        } else if self.eager || self.readable {
-            Receive::Into(self.buffers.get(size))
+        let readable = std::mem::take(&mut self.readable);
+        if !self.input.is_empty() {
+            let buffer = self.make_room();
+            self.read_into(buffer);
+        } else if self.eager || readable {
+            let buffer = self.buffers.get(size);
+            self.read_into(buffer);
         } else {
-            Receive::Watch
-        };
-        self.readable = false;
-        self.reader.as_mut().arm(order);
+            self.watcher.as_mut().arm(());
+            self.watching = true;
+        }
         true
+    }
+
+    fn read_into(&mut self, buffer: Vec<u8>) {
+        let (socket, buffers) = (&self.socket, &self.buffers);
+        let reader = self.reader.get_or_insert_with(|| slot::reader(socket.clone(), buffers.clone()));
+        reader.as_mut().arm(buffer);
+        self.reading = true;
     }
 
     /// Moves what is left to the front of a buffer that has room for a whole record behind it.
@@ -245,21 +277,28 @@ impl Stream {
     /// Looks whether operations are over. Returns `(received, sent)`: whether something was received (or
     /// receiving ended), and how many bytes were sent.
     pub fn poll(&mut self, cx: &mut Context<'_>, now: Instant) -> (bool, Option<usize>) {
-        let received = match self.reader.as_mut().poll_done(cx) {
-            Poll::Ready(Received::Read(result, buffer)) => {
-                self.finish_read(result, buffer);
-                true
-            }
-            Poll::Ready(Received::Readable) => {
-                self.readable = true;
-                true
-            }
-            Poll::Pending => false,
-        };
-        let sent = match self.writer.as_mut().poll_done(cx) {
-            Poll::Ready((result, buffer)) => Some(self.finish_write(result, buffer, now)),
-            Poll::Pending => None,
-        };
+        let mut received = false;
+        if self.watching && self.watcher.as_mut().poll_done(cx).is_ready() {
+            self.watching = false;
+            self.readable = true;
+            received = true;
+        }
+        if self.reading
+            && let Some(reader) = &mut self.reader
+            && let Poll::Ready((result, buffer)) = reader.as_mut().poll_done(cx)
+        {
+            self.reading = false;
+            self.finish_read(result, buffer);
+            received = true;
+        }
+        let mut sent = None;
+        if self.writing
+            && let Some(writer) = &mut self.writer
+            && let Poll::Ready((result, buffer)) = writer.as_mut().poll_done(cx)
+        {
+            self.writing = false;
+            sent = Some(self.finish_write(result, buffer, now));
+        }
         (received, sent)
     }
 
@@ -285,46 +324,52 @@ impl Stream {
         }
     }
 
-    /// Opens every whole record; their plaintext is moved together.
+    /// Opens every whole record; their plaintext is moved together. In a long body each is read before the
+    /// next one is opened, so nothing has to be moved and all of it is in the cache.
     fn open_records(&mut self) {
-        let Some(records) = self.records.as_mut() else {
+        if self.records.is_none() {
             self.plain.end = self.input.len();
             self.cipher = self.input.len();
             return;
-        };
-        while let Some(rest) = self.input.get_mut(self.cipher..) {
-            match records.open(rest) {
-                Ok(Opened::Partial { need }) => {
-                    self.record_need = need;
-                    break;
-                }
-                Ok(Opened::Data { plaintext, used }) => {
-                    let place = self.cipher + plaintext.start..self.cipher + plaintext.end;
-                    self.cipher += used;
-                    if self.plain.is_empty() {
-                        self.plain = place;
-                    } else {
-                        let length = place.len();
-                        self.input.copy_within(place, self.plain.end);
-                        self.plain.end += length;
-                    }
-                }
-                Ok(Opened::Control { used }) => self.cipher += used,
-                Ok(Opened::CloseNotify { used }) => {
-                    self.cipher += used;
-                    if self.read_end != Some(ReadEnd::Reset) {
-                        self.read_end = Some(ReadEnd::CloseNotify);
-                    }
-                    break;
-                }
-                Err(error) => {
-                    self.broken(error);
-                    break;
+        }
+        while (self.plain.is_empty() || !self.bulk) && self.open_next() {}
+        self.give_back_input();
+    }
+
+    /// Opens the next record; whether another one may follow it.
+    fn open_next(&mut self) -> bool {
+        let Some(records) = self.records.as_mut() else { return false };
+        let Some(rest) = self.input.get_mut(self.cipher..) else { return false };
+        match records.open(rest) {
+            Ok(Opened::Partial { need }) => {
+                self.record_need = need;
+                return false;
+            }
+            Ok(Opened::Data { plaintext, used }) => {
+                let place = self.cipher + plaintext.start..self.cipher + plaintext.end;
+                self.cipher += used;
+                if self.plain.is_empty() {
+                    self.plain = place;
+                } else {
+                    let length = place.len();
+                    self.input.copy_within(place, self.plain.end);
+                    self.plain.end += length;
                 }
             }
+            Ok(Opened::Control { used }) => self.cipher += used,
+            Ok(Opened::CloseNotify { used }) => {
+                self.cipher += used;
+                if self.read_end != Some(ReadEnd::Reset) {
+                    self.read_end = Some(ReadEnd::CloseNotify);
+                }
+                return false;
+            }
+            Err(error) => {
+                self.broken(error);
+                return false;
+            }
         }
-        // Gives the buffer back if everything in it is read.
-        self.consume(0);
+        true
     }
 
     /// A record that cannot be accepted ends receiving; the alert says why.
@@ -358,129 +403,14 @@ impl Stream {
     /// Gives back what only work needs.
     pub fn rest(&mut self) {
         self.renew();
+        if !self.reading {
+            self.reader = None;
+        }
+        if !self.writing {
+            self.writer = None;
+        }
         if let Some(records) = self.records.as_mut() {
             records.rest();
-        }
-    }
-
-    /// Appends bytes to send.
-    pub fn push(&mut self, mut bytes: &[u8], now: Instant) {
-        let room = self.out.capacity() - self.out.len();
-        if self.out.capacity() == 0 || bytes.len() > room && self.out.capacity() < BULK_CAPACITY {
-            let large = self.bulk || bytes.len() > room && self.out.capacity() > 0;
-            let mut out = self.buffers.get(if large { Size::Bulk } else { Size::Record });
-            out.extend_from_slice(&self.out);
-            self.buffers.put(std::mem::replace(&mut self.out, out));
-        }
-        let Some(records) = self.records.as_mut() else {
-            return self.out.extend_from_slice(bytes);
-        };
-        if self.last_send.is_none_or(|last| now.saturating_duration_since(last) > QUIET) {
-            self.recent = 0;
-        }
-        while !bytes.is_empty() {
-            let size =
-                if self.recent < SHORT_RECORDS_UNTIL { FIRST_RECORDS } else { limits::RECORD_PLAINTEXT };
-            let (start, filled) = match self.record.take() {
-                Some(record) => record,
-                None => (records.begin(&mut self.out), 0),
-            };
-            let piece = bytes.len().min(size.saturating_sub(filled));
-            let (now_bytes, later) = bytes.split_at_checked(piece).unwrap_or((bytes, &[]));
-            self.out.extend_from_slice(now_bytes);
-            bytes = later;
-            self.recent += piece;
-            if filled + piece >= size {
-                self.write_failed |= records.commit(start, &mut self.out).is_err();
-            } else {
-                self.record = Some((start, filled + piece));
-            }
-        }
-        self.last_send = Some(now);
-    }
-
-    fn end_record(&mut self) {
-        if let (Some((start, _)), Some(records)) = (self.record.take(), self.records.as_mut()) {
-            self.write_failed |= records.commit(start, &mut self.out).is_err();
-        }
-    }
-
-    /// Appends bytes that are records already (a handshake's).
-    pub fn push_raw(&mut self, bytes: &[u8]) {
-        self.out.extend_from_slice(bytes);
-    }
-
-    /// The outgoing bytes, for a handshake to append to.
-    pub fn out_mut(&mut self) -> &mut Vec<u8> {
-        &mut self.out
-    }
-
-    /// Both buffers at once, for a handshake: unread input and outgoing bytes.
-    pub fn handshake_buffers(&mut self) -> (&mut [u8], &mut Vec<u8>) {
-        (self.input.get_mut(self.plain.clone()).unwrap_or_default(), &mut self.out)
-    }
-
-    /// Says in TLS that nothing follows.
-    pub fn close_notify(&mut self) {
-        self.end_record();
-        if let Some(records) = self.records.as_mut() {
-            records.close_notify(&mut self.out);
-        }
-    }
-
-    /// Bytes not yet handed to the kernel, apart from those being sent.
-    #[must_use]
-    pub fn queued(&self) -> usize {
-        self.out.len()
-    }
-
-    /// Whether something waits to be sent or is being sent.
-    #[must_use]
-    pub fn wants_write(&self) -> bool {
-        !self.out.is_empty() || self.writer.is_armed()
-    }
-
-    /// Begins to send what is queued, unless something is being sent. Says whether it did.
-    pub fn flush(&mut self) -> bool {
-        self.end_record();
-        if let Some(records) = self.records.as_mut()
-            && records.wants_reply()
-        {
-            records.take_replies(&mut self.out);
-        }
-        if self.out.is_empty() || self.writer.is_armed() {
-            return false;
-        }
-        if self.write_failed {
-            self.out.clear();
-            return false;
-        }
-        let out = std::mem::take(&mut self.out);
-        self.sending = 0;
-        self.writer.as_mut().arm((out, 0));
-        true
-    }
-
-    fn finish_write(&mut self, result: io::Result<usize>, buffer: Vec<u8>, now: Instant) -> usize {
-        self.last_send = Some(now);
-        match result {
-            Ok(n) if n > 0 => {
-                self.sending += n;
-                self.sent_total += n as u64;
-                if self.sending < buffer.len() {
-                    self.writer.as_mut().arm((buffer, self.sending));
-                } else {
-                    self.buffers.put(buffer);
-                }
-                n
-            }
-            _ => {
-                self.write_failed = true;
-                self.buffers.put(buffer);
-                self.out.clear();
-                self.record = None;
-                0
-            }
         }
     }
 }

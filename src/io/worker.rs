@@ -17,7 +17,9 @@ use super::buffers::Buffers;
 use super::deadline::Wheel;
 use super::listener;
 use super::pace::{self, Pace};
+use super::steer::steer;
 use super::stream::Stream;
+use super::sys::release_free_memory;
 use crate::config::model::Model;
 use crate::handoff::counters::{Counters, Tally};
 use crate::handoff::mailbox::{Command, Receiver};
@@ -131,6 +133,8 @@ pub struct Worker {
     date: Cell<[u8; DATE_LENGTH]>,
     second: Cell<u64>,
     connections: Cell<usize>,
+    /// Connections that have freed memory since pages were given back.
+    freed: Cell<u32>,
     drain: Cell<Option<Instant>>,
     stopped: Cell<bool>,
     waiting: RefCell<Vec<Waker>>,
@@ -189,6 +193,7 @@ impl Worker {
             date: Cell::new([b' '; DATE_LENGTH]),
             second: Cell::new(0),
             connections: Cell::new(0),
+            freed: Cell::new(0),
             drain: Cell::new(None),
             stopped: Cell::new(false),
             waiting: RefCell::new(Vec::new()),
@@ -293,8 +298,23 @@ impl Worker {
         self.counters.add(Counter::ConnectionsOpen, 1);
     }
 
+    /// A connection has freed memory.
+    pub(super) fn rested(&self) {
+        self.freed.set(self.freed.get().saturating_add(1));
+    }
+
+    /// Frees what a burst has left and nobody needed since.
+    fn release_memory(&self) {
+        let trimmed = self.buffers.trim();
+        if trimmed > 0 || self.freed.get() >= limits::RELEASE_AFTER {
+            self.freed.set(0);
+            release_free_memory();
+        }
+    }
+
     /// A connection ended.
     pub(super) fn closed(&self) {
+        self.rested();
         self.connections.set(self.connections.get().saturating_sub(1));
         self.counters.sub(Counter::ConnectionsOpen, 1);
         self.wake_waiting();
@@ -356,11 +376,12 @@ fn ring(level: usize) -> io_uring::Builder {
 pub fn run(birth: Birth) -> io::Result<()> {
     let warn = birth.warn;
     let first = birth.number == 0;
-    if let Some(cpu) = birth.cpu
-        && !core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
-        && first
-    {
-        warn(&format!("cannot pin worker {} to CPU {cpu}", birth.number));
+    if let Some(cpu) = birth.cpu {
+        if core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) {
+            steer(&birth.listeners, cpu);
+        } else if first {
+            warn(&format!("cannot pin worker {} to CPU {cpu}", birth.number));
+        }
     }
     let mut birth = Some(birth);
     let mut refused = None;
@@ -424,6 +445,7 @@ async fn read_mail(worker: Rc<Worker>, mut mailbox: Receiver, epoll: bool) {
 
 /// Deadlines, the date, and idle upstream connections; ends when the worker is over.
 async fn keep_house(worker: &Rc<Worker>) {
+    let mut released = Instant::now();
     loop {
         let mut tick = std::pin::pin!(monoio::time::sleep(limits::DEADLINE_STEP));
         std::future::poll_fn(|cx| {
@@ -444,6 +466,10 @@ async fn keep_house(worker: &Rc<Worker>) {
         let now = Instant::now();
         worker.wheel.advance(now);
         worker.refresh_date();
+        if now.saturating_duration_since(released) >= limits::RELEASE_INTERVAL {
+            released = now;
+            worker.release_memory();
+        }
         // A worker that nobody visits must not keep what was replaced, with its keys.
         drop(worker.setup());
         if worker.is_over(now) {

@@ -47,7 +47,7 @@ pub fn say(text: &str) {
 /// A text that names what cannot be had.
 pub fn run(model: Model, pairs: Pairs, hint: bool) -> Result<(), String> {
     let descriptors = sys::raise_descriptor_limit().map_err(|error| format!("descriptor limit: {error}"))?;
-    sys::forbid_core_dumps().map_err(|error| format!("core dumps: {error}"))?;
+    prepare_process()?;
     let cpus = cpus(&model.server.workers);
     let Listeners { per_worker, addresses } = listeners::bind(&model.server, cpus.len())?;
     let model = Arc::new(model);
@@ -147,6 +147,13 @@ fn spawn(birth: Birth) -> Result<JoinHandle<()>, String> {
         }
     };
     thread.spawn(work).map_err(|error| format!("worker {number}: {error}"))
+}
+
+/// What the whole process may not do.
+fn prepare_process() -> Result<(), String> {
+    // A kernel without huge pages has none to forbid.
+    let _ = sys::forbid_huge_pages();
+    sys::forbid_core_dumps().map_err(|error| format!("core dumps: {error}"))
 }
 
 /// The CPU of each worker.

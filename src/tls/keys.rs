@@ -51,6 +51,11 @@ impl Cipher {
             Self::ChaCha20Poly1305 => &aead::CHACHA20_POLY1305,
         }
     }
+
+    /// Bytes of a key.
+    pub(super) fn key_len(self) -> usize {
+        self.algorithm().key_len()
+    }
 }
 
 /// An expanded key. aws-lc keeps it behind a pointer of its own.
@@ -103,11 +108,21 @@ impl TrafficKey {
             _ => return Err(KeyError::UnknownSuite),
         };
         let iv = iv.as_ref().try_into().map_err(|_| KeyError::KeyRefused)?;
-        let mut this = Self { awake: None, key: [0; KEY_MAX], iv, sequence, cipher };
-        if key.as_ref().len() != cipher.algorithm().key_len() {
+        let mut this = Self::from_parts(cipher, key.as_ref(), iv)?;
+        this.sequence = sequence;
+        Ok(this)
+    }
+
+    /// A key that has carried nothing yet.
+    ///
+    /// # Errors
+    /// [`KeyError::KeyRefused`] for a key of another length than the cipher's.
+    pub(super) fn from_parts(cipher: Cipher, key: &[u8], iv: [u8; NONCE_LEN]) -> Result<Self, KeyError> {
+        let mut this = Self { awake: None, key: [0; KEY_MAX], iv, sequence: 0, cipher };
+        if key.len() != cipher.key_len() {
             return Err(KeyError::KeyRefused);
         }
-        for (kept, &byte) in this.key.iter_mut().zip(key.as_ref()) {
+        for (kept, &byte) in this.key.iter_mut().zip(key) {
             *kept = byte;
         }
         Ok(this)

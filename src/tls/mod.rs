@@ -13,5 +13,6 @@ pub mod record;
 pub mod server_name;
 pub mod session;
 pub mod tickets;
+pub mod traffic;
 
 pub use policy::{TlsCommon, provider};

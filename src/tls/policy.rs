@@ -9,6 +9,7 @@ use rustls::{ServerConfig, SupportedProtocolVersion};
 
 use super::certs::CertsError;
 use super::tickets::{SiteTickets, TicketKeys};
+use super::traffic::Capture;
 
 #[cfg(feature = "crypto-aws-lc")]
 use rustls::crypto::aws_lc_rs as library;
@@ -110,6 +111,8 @@ impl TlsCommon {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         // Our record layer takes over after the handshake.
         config.enable_secret_extraction = true;
+        // And makes the keys of later generations, of secrets that rustls tells a key log only.
+        config.key_log = Arc::new(Capture);
         // Early data can be replayed (RFC 8446 §8), and requests are not ours to judge.
         config.max_early_data_size = 0;
         Ok(config)

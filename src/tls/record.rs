@@ -11,12 +11,13 @@
 
 use std::ops::Range;
 
+use rustls::ExtractedSecrets;
 use rustls::client::ClientConnectionData;
 use rustls::kernel::KernelConnection;
 use rustls::server::ServerConnectionData;
-use rustls::{ConnectionTrafficSecrets, ExtractedSecrets};
 
 use super::keys::{Cipher, EXPLICIT_NONCE, TAG, TrafficKey};
+use super::traffic::TrafficSecrets;
 use crate::limits::{RECORD_EXPANSION, RECORD_EXPANSION_TLS12, RECORD_HEADER, RECORD_PLAINTEXT};
 
 mod control;
@@ -46,7 +47,9 @@ const VERSION: [u8; 2] = [3, 3];
 pub(super) enum Schedule {
     /// TLS 1.2 has no key updates and no late tickets.
     Tls12,
-    /// A TLS 1.3 server: key updates. Boxed, since most of its bytes are fields for QUIC.
+    /// A TLS 1.3 server: key updates, made by ourselves.
+    Traffic(TrafficSecrets),
+    /// The same by rustls, where it told us no secrets. Boxed, since most of its bytes are fields for QUIC.
     Server(Box<KernelConnection<ServerConnectionData>>),
     /// A TLS 1.3 client: key updates and session tickets.
     Client(Box<KernelConnection<ClientConnectionData>>),
@@ -60,28 +63,32 @@ impl Schedule {
         !matches!(self, Self::Tls12)
     }
 
-    /// The next sealing secrets (RFC 8446 §7.2).
-    fn next_tx(&mut self) -> Result<(u64, ConnectionTrafficSecrets), RecordError> {
-        match self {
+    /// The next sealing key (RFC 8446 §7.2), for the cipher of the one before.
+    fn next_tx(&mut self, cipher: Cipher) -> Result<TrafficKey, RecordError> {
+        let (sequence, secrets) = match self {
             Self::Tls12 => return Err(RecordError::KeySchedule),
+            Self::Traffic(secrets) => return Ok(secrets.next_tx(cipher)?),
             Self::Server(kernel) => kernel.update_tx_secret(),
             Self::Client(kernel) => kernel.update_tx_secret(),
             #[cfg(any(test, fuzzing))]
             Self::Fuzz(updates) => Ok((0, updates.next_tx())),
         }
-        .map_err(|_| RecordError::KeySchedule)
+        .map_err(|_| RecordError::KeySchedule)?;
+        Ok(TrafficKey::new(sequence, &secrets)?)
     }
 
-    /// The next opening secrets (RFC 8446 §7.2).
-    fn next_rx(&mut self) -> Result<(u64, ConnectionTrafficSecrets), RecordError> {
-        match self {
+    /// The next opening key (RFC 8446 §7.2), for the cipher of the one before.
+    fn next_rx(&mut self, cipher: Cipher) -> Result<TrafficKey, RecordError> {
+        let (sequence, secrets) = match self {
             Self::Tls12 => return Err(RecordError::KeySchedule),
+            Self::Traffic(secrets) => return Ok(secrets.next_rx(cipher)?),
             Self::Server(kernel) => kernel.update_rx_secret(),
             Self::Client(kernel) => kernel.update_rx_secret(),
             #[cfg(any(test, fuzzing))]
             Self::Fuzz(updates) => Ok((0, updates.next_rx())),
         }
-        .map_err(|_| RecordError::KeySchedule)
+        .map_err(|_| RecordError::KeySchedule)?;
+        Ok(TrafficKey::new(sequence, &secrets)?)
     }
 }
 

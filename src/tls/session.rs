@@ -13,6 +13,7 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, Unbuffered
 use rustls::{CommonState, HandshakeKind, ProtocolVersion, ServerConfig};
 
 use super::record::{OwnRecords, RecordError, Records, RustlsRecords, Schedule, alert};
+use super::traffic::{self, Seen, TrafficSecrets};
 use crate::limits::RECORD_HEADER;
 
 /// Why a handshake ended without a session.
@@ -137,6 +138,8 @@ impl Facts {
 pub struct Handshake {
     connection: UnbufferedServerConnection,
     feed: Feed,
+    /// The application traffic secrets, once rustls has made them.
+    seen: Option<Seen>,
 }
 
 impl Handshake {
@@ -146,7 +149,7 @@ impl Handshake {
     /// [`SessionError::Refused`] for a configuration that rustls cannot use.
     pub fn new(config: Arc<ServerConfig>) -> Result<Self, SessionError> {
         let connection = UnbufferedServerConnection::new(config).map_err(SessionError::Refused)?;
-        Ok(Self { connection, feed: Feed::default() })
+        Ok(Self { connection, feed: Feed::default(), seen: None })
     }
 
     /// Consumes handshake records from the front of `input`, which is decrypted in place, and appends
@@ -155,7 +158,11 @@ impl Handshake {
     /// # Errors
     /// A [`SessionError`], which is final; the alert for the peer, if there can be one, is in `out`.
     pub fn receive(&mut self, input: &mut [u8], out: &mut Vec<u8>) -> Result<HandshakeStep, SessionError> {
-        self.feed.receive(&mut self.connection, input, out)
+        // Whatever an earlier handshake of this thread left is not this one's.
+        drop(traffic::take_seen());
+        let step = self.feed.receive(&mut self.connection, input, out);
+        self.seen = traffic::take_seen().or(self.seen.take());
+        step
     }
 
     /// Hands the keys over. Everything in `out` must be sent before what [`Records`] seals.
@@ -181,9 +188,16 @@ impl Handshake {
 
     pub(super) fn finish_own(self) -> Result<(OwnRecords, Facts), SessionError> {
         let facts = Facts::of(&self.connection);
+        let suite = self.connection.negotiated_cipher_suite();
         let (secrets, kernel) =
             self.connection.dangerous_into_kernel_connection().map_err(|_| SessionError::NotDone)?;
-        let schedule = if facts.tls13 { Schedule::Server(Box::new(kernel)) } else { Schedule::Tls12 };
+        let own = self.seen.zip(suite).and_then(|(seen, suite)| TrafficSecrets::new(&seen, suite));
+        let schedule = match own {
+            _ if !facts.tls13 => Schedule::Tls12,
+            Some(own) => Schedule::Traffic(own),
+            // A configuration without our key log.
+            None => Schedule::Server(Box::new(kernel)),
+        };
         Ok((OwnRecords::new(&secrets, schedule).map_err(SessionError::Records)?, facts))
     }
 }

@@ -54,7 +54,7 @@ fn memory_of_a_connection_that_waits() {
     std::thread::sleep(Duration::from_millis(1300));
     let grown = proxy.rss().saturating_sub(before);
     drop((warm, held));
-    assert!(grown / count <= 8 * KIB, "{} bytes per connection", grown / count);
+    assert!(grown / count <= 5 * KIB, "{} bytes per connection", grown / count);
 }
 
 #[test]

@@ -17,5 +17,7 @@ pub use inotify::{Event, Inotify, Watch};
 pub use peer::peer_user;
 pub use priority::{be_idle, be_nice};
 pub use probe::{RingFlags, clock_is_disciplined, ring_flags};
-pub use process::{forbid_core_dumps, kill_group, raise_descriptor_limit, user_id};
-pub use socket::Socket;
+pub use process::{
+    forbid_core_dumps, forbid_huge_pages, kill_group, raise_descriptor_limit, release_free_memory, user_id,
+};
+pub use socket::{Socket, prefer_incoming_cpu};

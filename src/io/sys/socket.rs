@@ -142,3 +142,42 @@ impl Socket {
         Some(u64::from_ne_bytes(*field))
     }
 }
+
+/// Has the kernel prefer this listener, among those of its port, for connections whose packets `cpu` handles.
+///
+/// # Errors
+/// The system call's.
+pub fn prefer_incoming_cpu(listener: &std::net::TcpListener, cpu: usize) -> io::Result<()> {
+    let cpu = libc::c_int::try_from(cpu).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let length = size_of::<libc::c_int>() as libc::socklen_t;
+    let (fd, level, option) = (listener.as_raw_fd(), libc::SOL_SOCKET, libc::SO_INCOMING_CPU);
+    // SAFETY: pointer and length describe `cpu`, which lives through the call.
+    let result = unsafe { libc::setsockopt(fd, level, option, (&raw const cpu).cast(), length) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_keeps_the_cpu_that_it_is_for() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let kept = || {
+            let (mut cpu, mut length) = (-2, size_of::<libc::c_int>() as libc::socklen_t);
+            let fd = listener.as_raw_fd();
+            // SAFETY: pointers and length describe `cpu` and `length`, which live through the call.
+            let result = unsafe {
+                let (cpu, length) = ((&raw mut cpu).cast(), &raw mut length);
+                libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_INCOMING_CPU, cpu, length)
+            };
+            assert_eq!(result, 0);
+            cpu
+        };
+        for cpu in [1, 0] {
+            prefer_incoming_cpu(&listener, cpu).unwrap();
+            assert_eq!(kept(), cpu as libc::c_int);
+        }
+        assert!(prefer_incoming_cpu(&listener, usize::MAX).is_err());
+    }
+}

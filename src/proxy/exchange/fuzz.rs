@@ -182,7 +182,7 @@ impl Engine {
             let used = tell!(self, receive_request, &self.client);
             assert!(used <= self.client.len(), "no more than there is");
             self.client.drain(..used);
-            let bound = limits::REPLAY_BYTES + self.client.len() + used + limits::TRAILER_BYTES;
+            let bound = limits::UPLOAD_QUEUE_BYTES + self.client.len() + used + limits::TRAILER_BYTES;
             assert!(self.exchange.upstream_out().len() <= bound, "what goes to the app is bounded");
             if used == 0 {
                 break;

@@ -278,7 +278,7 @@ impl Exchange {
     /// Whether client bytes can be taken now. `false` is back-pressure.
     #[must_use]
     pub fn wants_request(&self) -> bool {
-        let room = self.upstream_out.len() < limits::REPLAY_BYTES;
+        let room = self.upstream_out.len() < limits::UPLOAD_QUEUE_BYTES;
         match self.upload {
             Upload::Head => self.finish.is_none(),
             Upload::Body(_) => room,

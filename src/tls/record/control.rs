@@ -2,7 +2,6 @@
 
 use super::{ALERT, HANDSHAKE, OwnRecords, RecordError, Schedule, alert};
 use crate::limits::{EMPTY_RECORDS, KEY_UPDATES_WITHOUT_DATA, POST_HANDSHAKE_BYTES};
-use crate::tls::keys::TrafficKey;
 use crate::wire::cursor::Cursor;
 
 /// Handshake types (RFC 8446 §4, RFC 5246 §7.4).
@@ -62,8 +61,7 @@ impl OwnRecords {
         }
         let message = [KEY_UPDATE, 0, 0, 1, UPDATE_NOT_REQUESTED];
         self.seal_content(HANDSHAKE, &message, out)?;
-        let (sequence, secrets) = self.schedule.next_tx()?;
-        self.tx = TrafficKey::new(sequence, &secrets)?;
+        self.tx = self.schedule.next_tx(self.tx.cipher())?;
         self.reply_due = false;
         Ok(())
     }
@@ -170,7 +168,7 @@ impl OwnRecords {
     /// offered. Refused at its first byte, so that a fragment holds no memory.
     fn check_type(&self, message_type: u8) -> Result<(), RecordError> {
         match (&self.schedule, message_type) {
-            (Schedule::Server(_) | Schedule::Client(_), KEY_UPDATE) => Ok(()),
+            (Schedule::Traffic(_) | Schedule::Server(_) | Schedule::Client(_), KEY_UPDATE) => Ok(()),
             (Schedule::Client(_), NEW_SESSION_TICKET) => Ok(()),
             #[cfg(any(test, fuzzing))]
             (Schedule::Fuzz(_), KEY_UPDATE) => Ok(()),
@@ -194,8 +192,7 @@ impl OwnRecords {
         if self.key_updates > KEY_UPDATES_WITHOUT_DATA {
             return Err(RecordError::KeyUpdateFlood);
         }
-        let (sequence, secrets) = self.schedule.next_rx()?;
-        self.rx = TrafficKey::new(sequence, &secrets)?;
+        self.rx = self.schedule.next_rx(self.rx.cipher())?;
         self.reply_due |= requested;
         Ok(())
     }

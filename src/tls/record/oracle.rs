@@ -371,8 +371,8 @@ mod tests {
             assert_eq!(sides.answer(b"meanwhile").as_deref(), Ok(&b"meanwhile"[..]));
         }
         assert_eq!(sides.say(HANDSHAKE, &[1]), Ok(Vec::new()));
-        let (sequence, secrets) = sides.client.schedule.next_tx().unwrap();
-        sides.client.tx = crate::tls::keys::TrafficKey::new(sequence, &secrets).unwrap();
+        let cipher = sides.client.tx.cipher();
+        sides.client.tx = sides.client.schedule.next_tx(cipher).unwrap();
         assert!(!sides.server.wants_reply(), "the answer waits for data");
         let mut out = Vec::new();
         sides.server.seal(b"data", 100, &mut out).unwrap();

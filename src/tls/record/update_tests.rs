@@ -20,8 +20,8 @@ fn update(connected: &mut Connected, request: u8) -> Vec<u8> {
 }
 
 fn next_client_key(connected: &mut Connected) {
-    let (sequence, secrets) = connected.client.schedule.next_tx().unwrap();
-    connected.client.tx = crate::tls::keys::TrafficKey::new(sequence, &secrets).unwrap();
+    let cipher = connected.client.tx.cipher();
+    connected.client.tx = connected.client.schedule.next_tx(cipher).unwrap();
 }
 
 // RFC 8446 §4.6.3.
@@ -38,6 +38,34 @@ fn a_key_update_switches_the_opening_key_and_is_answered_when_asked() {
         assert!(!connected.server.wants_reply());
         assert_eq!(open_all(&mut connected.client, out).unwrap().len(), 0);
         talk(&mut connected);
+    }
+}
+
+#[test]
+fn without_our_key_log_rustls_makes_the_keys_and_they_are_the_same() {
+    for suite in SUITES.into_iter().take(3) {
+        let mut pair = pair(suite);
+        let mut server = (*pair.server).clone();
+        server.key_log = std::sync::Arc::new(rustls::NoKeyLog {});
+        pair.server = std::sync::Arc::new(server);
+        let mut connected = connect(&pair, usize::MAX);
+        assert!(matches!(connected.server.schedule, super::super::Schedule::Server(_)));
+        open_all(&mut connected.client, std::mem::take(&mut connected.to_client)).unwrap();
+        let mut record = update(&mut connected, 1);
+        assert!(connected.server.open(&mut record).is_ok());
+        talk(&mut connected);
+    }
+}
+
+#[test]
+fn keys_of_many_generations_are_those_of_the_peer_in_every_suite() {
+    for index in 0..3 {
+        let mut connected = connected(index);
+        for _ in 0..5 {
+            let mut record = update(&mut connected, 1);
+            assert!(connected.server.open(&mut record).is_ok());
+            talk(&mut connected);
+        }
     }
 }
 
@@ -241,6 +269,7 @@ fn sequence_numbers_never_wrap() {
     }
 }
 
+#[cfg(not(feature = "fips"))]
 #[test]
 fn chacha_keys_are_bounded_by_the_sequence_number() {
     for (index, result) in [(2, Ok(())), (5, Err(RecordError::KeyExhausted))] {

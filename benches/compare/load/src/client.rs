@@ -28,6 +28,8 @@ pub struct Request {
     pub head: Vec<u8>,
     /// Bytes of its body.
     pub upload: u64,
+    /// Without TLS.
+    pub plain: bool,
 }
 
 /// What came of a turn.
@@ -122,19 +124,21 @@ impl Client {
         }
         let mut client = Self {
             stream: TcpStream::from(socket),
-            tunnel: Tunnel::new(config, &request.name)?,
+            tunnel: if request.plain { Tunnel::plain() } else { Tunnel::new(config, &request.name)? },
             due: None,
             opened: Instant::now(),
             writing: false,
-            ready: false,
+            ready: request.plain,
             partial: Vec::new(),
             outgoing: Vec::with_capacity(2048),
             sent: 0,
             upload: 0,
             answer: Answer::default(),
         };
-        client.tunnel.receive(&mut [], &mut client.outgoing, |_| Ok(()))?;
-        client.flush()?;
+        if !request.plain {
+            client.tunnel.receive(&mut [], &mut client.outgoing, |_| Ok(()))?;
+            client.flush()?;
+        }
         Ok(client)
     }
 

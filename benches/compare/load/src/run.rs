@@ -103,7 +103,13 @@ pub fn run(args: &Args) -> io::Result<()> {
     let mut run = Run {
         manner,
         resume,
-        request: Request { port: args.needed("port")?, name, head: head.into_bytes(), upload },
+        request: Request {
+            port: args.needed("port")?,
+            name,
+            head: head.into_bytes(),
+            upload,
+            plain: args.has("plain"),
+        },
         warm: Duration::from_secs_f64(args.number("warm", 0.5)?),
         window: Duration::from_secs_f64(args.number("seconds", 3.0)?),
         watch: if args.has("watch") { Some(args.needed("watch")?) } else { None },
@@ -269,7 +275,8 @@ impl Run {
         if let Some(slot) = self.clients.get_mut(index) {
             *slot = Some(client);
         }
-        Ok(())
+        // Without a handshake it is up, and what it sends waits for the connection.
+        if self.request.plain { self.after(index, Ok(Progress::Ready)) } else { Ok(()) }
     }
 
     fn turn(&mut self, index: usize, scratch: &mut [u8]) -> io::Result<()> {

@@ -32,18 +32,24 @@ pub enum State {
     Closed,
 }
 
-/// One connection.
-pub struct Tunnel(UnbufferedClientConnection);
+/// One connection; without a session, bytes pass as they are.
+pub struct Tunnel(Option<UnbufferedClientConnection>);
 
 impl Tunnel {
     /// A connection to `name` whose first flight comes with the first [`Tunnel::receive`].
     pub fn new(config: &Arc<ClientConfig>, name: &ServerName<'static>) -> io::Result<Self> {
-        UnbufferedClientConnection::new(Arc::clone(config), name.clone()).map(Self).map_err(io::Error::other)
+        let session = UnbufferedClientConnection::new(Arc::clone(config), name.clone());
+        session.map(Some).map(Self).map_err(io::Error::other)
+    }
+
+    /// A connection without TLS.
+    pub fn plain() -> Self {
+        Self(None)
     }
 
     /// Which handshake it was; none before its end.
     pub fn kind(&self) -> Option<HandshakeKind> {
-        self.0.handshake_kind()
+        self.0.as_ref()?.handshake_kind()
     }
 
     /// Opens the records in `input`: gives plaintext to `take`, adds what is to be sent to `outgoing`, and
@@ -54,10 +60,14 @@ impl Tunnel {
         outgoing: &mut Vec<u8>,
         mut take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<(usize, State)> {
+        let Some(session) = &mut self.0 else {
+            take(input)?;
+            return Ok((input.len(), State::Ready));
+        };
         let mut used = 0;
         loop {
             let UnbufferedStatus { mut discard, state, .. } =
-                self.0.process_tls_records(input.get_mut(used..).unwrap_or_default());
+                session.process_tls_records(input.get_mut(used..).unwrap_or_default());
             let end = match state.map_err(io::Error::other)? {
                 ConnectionState::ReadTraffic(mut traffic) => {
                     while let Some(record) = traffic.next_record() {
@@ -93,7 +103,11 @@ impl Tunnel {
 
     /// Adds `data`, sealed, to `outgoing`.
     pub fn send(&mut self, data: &[u8], outgoing: &mut Vec<u8>) -> io::Result<()> {
-        let UnbufferedStatus { state, .. } = self.0.process_tls_records(&mut []);
+        let Some(session) = &mut self.0 else {
+            outgoing.extend_from_slice(data);
+            return Ok(());
+        };
+        let UnbufferedStatus { state, .. } = session.process_tls_records(&mut []);
         let Ok(ConnectionState::WriteTraffic(mut traffic)) = state else {
             return Err(io::Error::other("the connection cannot send"));
         };
@@ -102,7 +116,8 @@ impl Tunnel {
 
     /// Adds close_notify to `outgoing`.
     pub fn close(&mut self, outgoing: &mut Vec<u8>) -> io::Result<()> {
-        let UnbufferedStatus { state, .. } = self.0.process_tls_records(&mut []);
+        let Some(session) = &mut self.0 else { return Ok(()) };
+        let UnbufferedStatus { state, .. } = session.process_tls_records(&mut []);
         let Ok(ConnectionState::WriteTraffic(mut traffic)) = state else { return Ok(()) };
         append(outgoing, |room| traffic.queue_close_notify(room).map_err(|error| more(&error)))
     }
