@@ -344,6 +344,28 @@ pub const ACME_DEMAND_WAITING: usize = 10;
 pub const ACME_DEMAND_LABELS: usize = 5;
 /// In which new names on demand are counted.
 pub const ACME_DEMAND_WINDOW: Duration = Duration::from_secs(HOUR);
+// Before an order.
+
+/// Looking up one kind of record of a name: longer than one name server's patience.
+pub const PREFLIGHT_LOOKUP: Duration = Duration::from_secs(6);
+/// Knocking at one address: a handshake across the world takes half a second.
+pub const PREFLIGHT_PROBE: Duration = Duration::from_secs(4);
+/// All names of a certificate; an order that is right waits for those of others.
+pub const PREFLIGHT_TOTAL: Duration = Duration::from_secs(20);
+/// All names of a configuration, for a person who waits.
+pub const PREFLIGHT_ALL: Duration = Duration::from_secs(60);
+/// Names of a certificate, or certificates, that are looked at together.
+pub const PREFLIGHT_AT_ONCE: usize = 8;
+/// Bytes read of an answer that should be a key authorization of 100 bytes under a short head.
+pub const PREFLIGHT_ANSWER_BYTES: usize = 16 * 1024;
+/// A clock that is further behind than the hour by which authorities date certificates back takes a new one
+/// for one of the future.
+pub const PREFLIGHT_CLOCK_BEHIND: Duration = Duration::from_secs(HOUR);
+/// A clock that is further ahead takes a new certificate of the usual 90 days for one that ends at once.
+pub const PREFLIGHT_CLOCK_AHEAD: Duration = Duration::from_secs(80 * DAY);
+/// Longest wait between two pre-flights: they ask nothing of an authority.
+pub const PREFLIGHT_RETRY: Duration = Duration::from_secs(HOUR);
+
 // DNS, as certificates need it.
 
 /// Records and questions of one message: answers here have a handful; thousands are an attack.

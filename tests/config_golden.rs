@@ -167,7 +167,7 @@ fn diagnostics_read_as_expected() {
     }
     assert!(different.is_empty(), "{}", different.join("\n"));
     // Only the network shows these, which is tested beside their code.
-    shown.extend([Code::AuthorityUnfit, Code::NoAddress]);
+    shown.extend([Code::AuthorityUnfit, Code::NoAddress, Code::OrderFails, Code::OrderDoubtful]);
     let unseen: Vec<&str> =
         Code::ALL.iter().filter(|code| !shown.contains(code)).map(|code| code.id()).collect();
     assert!(unseen.is_empty(), "no file shows {unseen:?}");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ca::Reason;
+use super::preflight::Finding;
 use super::slot::Slot;
 use super::status::Status;
 use crate::config::model::Model;
@@ -50,6 +51,15 @@ impl fmt::Display for CommandError {
 
 impl std::error::Error for CommandError {}
 
+/// What a look at one slot found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Name of the slot.
+    pub name: String,
+    /// What may stand in the way of an order.
+    pub findings: Vec<Finding>,
+}
+
 /// One command, with the place for its answer.
 #[derive(Debug)]
 pub(super) enum Command {
@@ -57,6 +67,8 @@ pub(super) enum Command {
     Renew { name: Option<String>, force: bool, answer: Answer<Result<usize, CommandError>> },
     /// Revoke a slot's certificate.
     Revoke { name: String, reason: Reason, answer: Answer<Result<(), CommandError>> },
+    /// Look at what an order would fail at.
+    Look { answer: Answer<Result<Vec<Look>, CommandError>> },
     /// Another configuration.
     Reload { model: Arc<Model>, slots: Vec<Slot> },
     /// End.
@@ -98,6 +110,14 @@ impl Handle {
     pub fn revoke(&self, name: &str, reason: Reason) -> Result<(), CommandError> {
         let name = name.to_owned();
         self.ask(PATIENCE_AUTHORITY, |answer| Command::Revoke { name, reason, answer })
+    }
+
+    /// Looks at what orders would fail at, and places none; may take [`crate::limits::PREFLIGHT_ALL`].
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub fn look(&self) -> Result<Vec<Look>, CommandError> {
+        self.ask(PATIENCE_AUTHORITY, |answer| Command::Look { answer })
     }
 
     /// What was known at the last change; never waits.

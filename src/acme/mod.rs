@@ -3,18 +3,19 @@
 
 pub mod ari;
 pub mod ca;
-pub mod canary;
 pub mod commands;
 pub mod dns;
 #[cfg(test)]
 pub(crate) mod fake_ca;
 pub mod hooks;
 pub mod http_client;
+pub mod canary;
 pub mod install;
 pub mod keys;
 pub mod local_ca;
 pub mod order;
 pub mod plan;
+pub mod preflight;
 pub mod slot;
 pub mod solver;
 pub mod status;

@@ -30,6 +30,7 @@ mod attempt;
 mod conclude;
 mod engine;
 mod follow;
+mod preflight;
 mod renewal;
 mod report;
 mod round;
@@ -85,6 +86,8 @@ struct Outside {
     clock: Arc<dyn Clock>,
     say: Say,
     gate: Option<Gate>,
+    /// Whether names are looked at before their first order.
+    preflight: bool,
 }
 
 /// A certificate that was on disk at the start.
@@ -138,11 +141,7 @@ impl Meta {
         let read = kept.meta.as_deref().and_then(|meta| serde_json::from_slice(meta).ok());
         // Without it the first guess is that nothing was changed since.
         read.unwrap_or_else(|| Self {
-            directory: slot
-                .policy
-                .authorities
-                .first()
-                .map_or_else(String::new, |first| first.directory.clone()),
+            directory: slot.policy.authorities.first().map_or_else(String::new, |first| first.directory.clone()),
             profile: slot.policy.profile.clone(),
             key: if kept.pair.is_ecdsa() { slot.policy.key } else { KeyKind::P256 }.word().to_owned(),
             issued_at: kept.pair.not_before(),
@@ -189,7 +188,8 @@ pub fn start(
     say: fn(&str),
 ) -> Result<Handle, StartError> {
     let clock = Arc::new(SystemClock);
-    let outside = Outside { store, install, transport: None, clock, say: Arc::new(say), gate: gate() };
+    let outside =
+        Outside { store, install, transport: None, clock, say: Arc::new(say), gate: gate(), preflight: true };
     spawn(outside, Wanted { model, slots, loaded })
 }
 

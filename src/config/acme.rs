@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::authority::{Directory, account, directory, with_account};
 use super::challenge::{Said as Challenges, challenges, judge};
 use super::diagnostic::{Code, Spot};
-use super::dns::Providers;
+use super::dns::{Providers, resolvers};
 use super::host::host;
 use super::model::{Acme, AcmePolicy, ExternalAccount, HostPattern, KeyKind, OnDemand, Scheduling, Server};
 use super::raw::{Entry, Raw};
@@ -192,6 +192,9 @@ fn process(reader: &mut Reader<'_>, places: &mut Places) -> Acme {
     if let Some((path, spot)) = reader.file("acme.ca_file") {
         acme.ca_file = Some(path);
         places.ca_file = Some(spot);
+    }
+    if let Some(node) = reader.node("acme.resolvers") {
+        acme.resolvers = resolvers(reader, node);
     }
     let words = [("nice", Scheduling::Nice), ("idle", Scheduling::Idle), ("normal", Scheduling::Normal)];
     if let Some(node) = reader.node("acme.scheduling") {

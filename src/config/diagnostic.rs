@@ -88,6 +88,7 @@ codes! {
     BadName "E034" "Not a name that can stand here.";
     Challenge "E035" "Control over a name cannot be shown to an authority.";
     SecretUnreadable "E036" "A secret cannot be read, or is not what its option takes.";
+    OrderFails "E037" "An order of a certificate would fail.";
     CertificateSoon "W001" "A certificate expires soon.";
     KeyExposed "W002" "A key file can be read by other users.";
     IncludesNothing "W003" "An include pattern matches no file.";
@@ -96,6 +97,7 @@ codes! {
     ProgramAbsent "W006" "A program cannot be run.";
     AuthorityUnfit "W007" "An authority does not answer, or not as the configuration needs it.";
     NoAddress "W008" "A name by which no authority finds this machine.";
+    OrderDoubtful "W009" "An order of a certificate may fail.";
 }
 
 impl Code {

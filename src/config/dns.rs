@@ -251,7 +251,7 @@ fn propagation(reader: &mut Reader<'_>, node: &Node) -> Option<Propagation> {
 /// The time after which resolvers forget most records (RFC 1912 §2.2: a day at most, commonly an hour).
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
-fn resolvers(reader: &mut Reader<'_>, node: &Node) -> Vec<SocketAddr> {
+pub(super) fn resolvers(reader: &mut Reader<'_>, node: &Node) -> Vec<SocketAddr> {
     let mut resolvers = Vec::new();
     for (text, spot) in node.texts() {
         let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);

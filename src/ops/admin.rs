@@ -17,7 +17,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::acme::ca::Reason;
-use crate::acme::commands::Handle;
+use crate::acme::commands::{Handle, Look};
+use crate::acme::preflight::{Finding, Severity};
 use crate::acme::status::Status;
 
 pub use client::{CallError, call};
@@ -54,6 +55,9 @@ pub enum Request {
     /// What is known about certificates from authorities.
     #[serde(rename = "acme.status")]
     Status {},
+    /// What orders of certificates would fail at; none is placed.
+    #[serde(rename = "acme.look")]
+    Look {},
 }
 
 impl Request {
@@ -65,11 +69,12 @@ impl Request {
             Self::Renew { .. } => "certs.renew",
             Self::Revoke { .. } => "certs.revoke",
             Self::Status {} => "acme.status",
+            Self::Look {} => "acme.look",
         }
     }
 
     /// The words of all requests.
-    pub const WORDS: [&str; 4] = ["ping", "certs.renew", "certs.revoke", "acme.status"];
+    pub const WORDS: [&str; 5] = ["ping", "certs.renew", "certs.revoke", "acme.status", "acme.look"];
 }
 
 /// What is answered.
@@ -97,11 +102,47 @@ pub enum Answer {
         /// All of it.
         status: Box<Status>,
     },
+    /// To [`Request::Look`].
+    Looked {
+        /// Certificates that were looked at, also where nothing was found.
+        certificates: Vec<Looked>,
+    },
     /// It was not done.
     Error {
         /// Why, for a person.
         text: String,
     },
+}
+
+/// What a look at one certificate found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Looked {
+    /// Its name.
+    pub name: String,
+    /// What may stand in its way.
+    pub findings: Vec<Doubt>,
+}
+
+/// Something that may stand in the way of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doubt {
+    /// Whether no order would be placed.
+    pub error: bool,
+    /// What it is.
+    pub cause: String,
+    /// What to change.
+    pub remedy: String,
+}
+
+impl From<Look> for Looked {
+    fn from(look: Look) -> Self {
+        let doubt = |finding: &Finding| Doubt {
+            error: finding.severity == Severity::Error,
+            cause: finding.to_string(),
+            remedy: finding.remedy(),
+        };
+        Self { name: look.name, findings: look.findings.iter().map(doubt).collect() }
+    }
 }
 
 /// Whoever answers requests. It is asked on a thread of the connection, and may wait.
@@ -132,6 +173,10 @@ impl Answers for AcmeAnswers {
                 }
                 None => Err(format!("{reason:?} is no reason for a revocation")),
             },
+            Request::Look {} => acme
+                .look()
+                .map(|looks| Answer::Looked { certificates: looks.into_iter().map(Looked::from).collect() })
+                .map_err(|error| error.to_string()),
             Request::Status {} => {
                 Ok(Answer::Status { status: Box::new(Arc::unwrap_or_clone(acme.status())) })
             }
@@ -191,12 +236,13 @@ fn read_request(line: &[u8]) -> Result<Request, Answer> {
 mod tests {
     use super::*;
 
-    fn requests() -> [Request; 4] {
+    fn requests() -> [Request; 5] {
         [
             Request::Ping {},
             Request::Renew { name: Some("a\n\"b".to_owned()), force: true },
             Request::Revoke { name: "a".to_owned(), reason: "superseded".to_owned() },
             Request::Status {},
+            Request::Look {},
         ]
     }
 

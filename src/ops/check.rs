@@ -6,6 +6,8 @@ mod certificates;
 mod disk;
 mod listeners;
 mod online;
+mod preflight;
+mod stand;
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};

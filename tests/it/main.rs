@@ -21,6 +21,7 @@ mod failure;
 mod faults;
 mod forwarding;
 mod memory;
+mod online;
 mod openssl;
 mod ports;
 mod request_framing;

@@ -15,7 +15,7 @@ pub mod tsig;
 pub mod update;
 
 #[cfg(test)]
-mod test_server;
+pub(crate) mod test_server;
 
 use std::fmt;
 

@@ -20,6 +20,8 @@ pub(super) fn wait(
         scaled(limits::ACME_BLOCKED_RETRY, life)
     } else if kind == FailureKind::LostOrder {
         scaled(limits::ACME_LOST_ORDER_RETRY, life)
+    } else if kind == FailureKind::Preflight {
+        step(count, life).min(limits::PREFLIGHT_RETRY.as_secs()).min(cap(certificate, life, now))
     } else {
         step(count, life).min(cap(certificate, life, now))
     };
@@ -96,6 +98,9 @@ mod tests {
         let wait = |kind, retry_after| wait(Some(&certificate), kind, 1, retry_after, NOW, MIDDLE);
         assert_eq!(wait(FailureKind::Caa, None), DAY);
         assert_eq!(wait(FailureKind::LostOrder, None), 60);
+        let looks = [1, 2, 3, 9]
+            .map(|count| super::wait(Some(&certificate), FailureKind::Preflight, count, None, NOW, MIDDLE));
+        assert_eq!(looks, [60, 600, 3600, 3600], "a look costs nobody anything");
         assert_eq!(wait(FailureKind::Server, Some(30)), 60);
         assert_eq!(wait(FailureKind::Server, Some(900)), 900);
         assert_eq!(wait(FailureKind::Server, Some(u64::MAX)), 7 * DAY);

@@ -176,6 +176,12 @@ impl Budgets {
                 _ => {}
             }
         }
+        if failure.kind == FailureKind::Preflight {
+            // Nothing was placed, so what was taken out of the bucket goes back.
+            let account = self.account(account);
+            let refill = limits::ACME_ORDER_REFILL.as_secs();
+            account.orders_full_at = account.orders_full_at.saturating_sub(refill);
+        }
         if failure.kind != FailureKind::Authorization {
             return;
         }

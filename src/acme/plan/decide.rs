@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::budget::{Budgets, Wish};
+use super::failure::FailureKind;
 use super::names::Unorderable;
 use super::state::{Certificate, SlotState};
 use super::{issuers, schedule};
@@ -68,6 +69,20 @@ impl Reason {
             _ => Some(limits::ACME_ISSUED),
         }
     }
+}
+
+/// Whether an attempt begins with a look at what an order would fail at: before the first certificate, and
+/// after failures of that kind. Not when a person insists, nor when so little is left that a look which is
+/// wrong would cost more than an order.
+#[must_use]
+pub fn wants_preflight(state: &SlotState) -> bool {
+    let reason = state.attempt.as_ref().map(|attempt| attempt.reason);
+    if matches!(reason, Some(Reason::Forced | Reason::Expired | Reason::Emergency)) {
+        return false;
+    }
+    let kind = state.failing.as_ref().map(|failing| failing.kind);
+    let failed = [FailureKind::Authorization, FailureKind::Caa, FailureKind::Dns, FailureKind::Preflight];
+    state.certificate.is_none() || kind.is_some_and(|kind| failed.contains(&kind))
 }
 
 /// An order to place.

@@ -236,6 +236,16 @@ fn orders_come_from_a_bucket_two_at_a_time() {
         state.failed(&mut budgets, &slot, Failure::new(FailureKind::Server, "500"), NOW, DRAW);
     }
     assert_eq!(started, 20);
+    let mut budgets = Budgets::default();
+    for n in 0..30 {
+        let slot = slot(&format!("s{n}.lockring.dev"), &bench.slot.policy);
+        let mut state = SlotState::default();
+        let Next::Order(order) = state.next(&slot, &mut budgets, NOW) else {
+            panic!("a look is no order: {n}")
+        };
+        state.started(&mut budgets, &slot, &order, NOW);
+        state.failed(&mut budgets, &slot, Failure::new(FailureKind::Preflight, "no address"), NOW, DRAW);
+    }
     let (mut one, mut two, mut three) = (Bench::public(), Bench::public(), Bench::public());
     for (bench, name) in [(&mut one, "one.dev"), (&mut two, "two.dev"), (&mut three, "three.dev")] {
         bench.slot = slot(name, &bench.slot.policy);
@@ -302,4 +312,33 @@ fn state_of_other_versions_is_read() {
     assert_eq!(read.attempt.as_ref().map(|attempt| attempt.reason), Some(Reason::Backstop));
     assert_eq!(serde_json::from_str::<SlotState>("{}").unwrap(), SlotState::default());
     assert!(serde_json::from_str::<Budgets>(r#"{"accounts":{"x":{}}}"#).is_ok());
+}
+
+#[test]
+fn looks_come_before_first_orders_and_after_failures_of_control() {
+    let mut bench = Bench::public();
+    bench.start(NOW);
+    assert!(wants_preflight(&bench.state), "there never was one");
+    bench.state.attempt = None;
+    bench.issue(NOW);
+    assert!(!wants_preflight(&bench.state), "it worked before");
+    let due = NOW + 60 * DAY;
+    for (kind, looks) in [
+        (FailureKind::Server, false),
+        (FailureKind::Authorization, true),
+        (FailureKind::Caa, true),
+        (FailureKind::Preflight, true),
+    ] {
+        let mut failed =
+            Bench { slot: bench.slot.clone(), state: bench.state.clone(), budgets: bench.budgets.clone() };
+        failed.state.failed(&mut failed.budgets, &failed.slot, Failure::new(kind, "x"), due, DRAW);
+        assert_eq!(wants_preflight(&failed.state), looks, "{kind:?}");
+        for (reason, looks) in
+            [(Reason::Backstop, looks), (Reason::Forced, false), (Reason::Emergency, false)]
+        {
+            let attempt = crate::acme::plan::Attempt { reason, ..Default::default() };
+            failed.state.attempt = Some(attempt);
+            assert_eq!(wants_preflight(&failed.state), looks, "{kind:?} {reason:?}");
+        }
+    }
 }

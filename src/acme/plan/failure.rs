@@ -46,6 +46,8 @@ pub enum FailureKind {
     LostOrder,
     /// The state directory cannot be written, so nothing was ordered.
     Storage,
+    /// A look at names, addresses and CAA records found what an order would fail at; none was placed.
+    Preflight,
     /// The process ended in the middle.
     Interrupted,
     /// A hook refused.

@@ -38,7 +38,7 @@ pub use ari::{Ari, RenewalInfo, RenewalInfoError, Window, WindowChanged};
 pub use budget::Budgets;
 pub use challenge::{challenge_for, usable};
 pub use clock::{Clock, ClockEvent};
-pub use decide::{Next, Order, Reason};
+pub use decide::{Next, Order, Reason, wants_preflight};
 pub use demand::{Admission, Demand, DemandRefusal, check_name};
 pub use failure::{Failure, FailureKind};
 pub use issuers::account_key;

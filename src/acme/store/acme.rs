@@ -33,7 +33,6 @@ use super::{
     word_of,
 };
 
-const DIRECTORY: &str = "acme";
 const VERSION: &str = "VERSION";
 /// The form that this program writes.
 const FORM: u32 = 1;
@@ -73,6 +72,9 @@ pub enum Document<'a> {
 }
 
 impl AcmeStore {
+    /// Its name in the state directory.
+    pub const DIRECTORY: &str = "acme";
+
     /// Opens `STATE/acme`, and makes it (0700) if it is not there. It is looked through: what this user
     /// owns and others could read is made private again, and [`Self::notices`] tells so. It always opens;
     /// when it cannot be written, [`Self::refusal`] says why, every writing call fails with
@@ -80,7 +82,7 @@ impl AcmeStore {
     /// again to see whether that was mended.
     #[must_use]
     pub fn open(store: &Store) -> Self {
-        let path = store.path().join(DIRECTORY);
+        let path = store.path().join(Self::DIRECTORY);
         let dir = Dir { path };
         let made = make_dir(&dir.path);
         let mut notices = Vec::new();
@@ -93,7 +95,7 @@ impl AcmeStore {
     /// service's may run, and whose files would be that user's.
     #[must_use]
     pub fn open_for_reading(store: &Store) -> Self {
-        let dir = Dir { path: store.path().join(DIRECTORY) };
+        let dir = Dir { path: store.path().join(Self::DIRECTORY) };
         Self { dir, refusal: Some(Arc::new(Error::ForReading)), notices: Vec::new() }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::account::provider;
 use super::engine::Engine;
+use super::preflight;
 use crate::acme::hooks::{Event, Facts};
 use crate::acme::keys;
 use crate::acme::order::{self, Failed, Issued, Job, Keeper, Record, Step};
@@ -49,8 +50,7 @@ pub(super) async fn attempt(engine: Rc<Engine>, attempt: Attempt) {
 
 async fn carry_out(engine: &Rc<Engine>, attempt: &Attempt) -> Result<Done, Failed> {
     let saved = saved(engine, attempt)?;
-    if saved.is_some()
-        && engine.has_key_in_service(&attempt.name, saved.as_ref().map(|(key, _)| key.as_str()))
+    if saved.is_some() && engine.has_key_in_service(&attempt.name, saved.as_ref().map(|(key, _)| key.as_str()))
     {
         return Ok(Done::Stored);
     }
@@ -65,7 +65,10 @@ async fn carry_out(engine: &Rc<Engine>, attempt: &Attempt) -> Result<Done, Faile
     if engine.observe(session.authority_time()) {
         return Ok(Done::Abandoned);
     }
-    let state = engine.with(&attempt.name, |run, _| run.state.clone()).unwrap_or_default();
+    let mut state = engine.with(&attempt.name, |run, _| run.state.clone()).unwrap_or_default();
+    if saved.is_none() {
+        preflight::before_order(engine, attempt, &session, &mut state).await?;
+    }
     let (key, record) = match saved {
         Some(saved) => saved,
         None => begin(engine, attempt, session.account_url()).await?,
@@ -124,7 +127,10 @@ async fn begin(
 }
 
 /// The order on disk, if it is still of use; otherwise it is dropped.
-fn saved(engine: &Engine, attempt: &Attempt) -> Result<Option<(zeroize::Zeroizing<String>, Record)>, Failed> {
+fn saved(
+    engine: &Engine,
+    attempt: &Attempt,
+) -> Result<Option<(zeroize::Zeroizing<String>, Record)>, Failed> {
     let name = &attempt.name;
     let found = match engine.store().order(name) {
         Ok(Some(found)) => found,

@@ -262,6 +262,9 @@ impl Engine {
         match command {
             Command::Renew { name, force, answer } => answer.give(self.renew(name.as_deref(), force)),
             Command::Revoke { name, reason, answer } => self.revoke(name, reason, answer),
+            Command::Look { answer } => {
+                self.spawn(super::preflight::look_at_all(Rc::clone(self), answer));
+            }
             Command::Reload { model, slots } => self.reload(wanted, model, slots),
             Command::Stop { answer } => answer.give(()),
             #[cfg(debug_assertions)]

@@ -16,6 +16,8 @@ pub struct Acme {
     pub ca_file: Option<PathBuf>,
     /// From a request to an authority sent to the end of its answer.
     pub request_timeout: Duration,
+    /// Name servers asked before an order, instead of those of the system (`address:port`).
+    pub resolvers: Vec<std::net::SocketAddr>,
     /// Connecting to an authority, TLS included.
     pub connect_timeout: Duration,
     /// From a challenge answered to the authority's verdict, and from finalization to the certificate.
@@ -35,6 +37,7 @@ impl Default for Acme {
         Self {
             scheduling: Scheduling::default(),
             ca_file: None,
+            resolvers: Vec::new(),
             request_timeout: limits::ACME_REQUEST_TIMEOUT,
             connect_timeout: limits::ACME_CONNECT_TIMEOUT,
             order_timeout: limits::ACME_ORDER_TIMEOUT,

@@ -41,6 +41,13 @@ pub(super) static ACME: &[Reference] = &[
         "\"/etc/ssl/private-ca.pem\"",
         "PEM file of roots for the authorities' own HTTPS, beside those of the system",
     ),
+    option(
+        "acme.resolvers",
+        Kind::Texts,
+        "",
+        "[\"192.0.2.53\"]",
+        "name servers that are asked for addresses and CAA records before an order, instead of those of the system",
+    ),
     option("acme.eab", Kind::Table, "", "", EAB),
     option("acme.eab.kid", Kind::Text, "", "\"kid-1\"", KID),
     option("acme.eab.hmac", Kind::Text, "", "\"env:EAB_HMAC\"", HMAC),

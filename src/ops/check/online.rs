@@ -1,20 +1,25 @@
 //! `check --online`: whether the authorities answer and can do what is asked of them, and whether the names can be
 //! found, before the first order is spent on finding out.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::acme::dns::{Name, Resolver};
+use super::now_unix;
+use super::preflight::{self, Known};
+use super::stand::Stand;
+use crate::acme::ca::date::http_date;
+use crate::acme::dns::Resolver;
 use crate::acme::http_client::{Https, Proxies, Transport};
 use crate::acme::plan::orderable;
-use crate::acme::slot::{Identifier, Slot};
-use crate::config::model::{AcmePolicy, Authority, ChallengeKind};
+use crate::acme::slot::Slot;
+use crate::config::model::{AcmePolicy, Authority};
 use crate::config::{Code, Diagnostic, Loaded, Spot};
 
-/// Names that are looked up: each takes up to ten seconds when no name server answers.
-const NAMES_ASKED: usize = 100;
+/// Names of one authority that are taken.
+const IDENTITIES: usize = 16;
 const USER_AGENT: &str = concat!("lockring/", env!("CARGO_PKG_VERSION"));
 
 /// What the network says. Asks the authorities for their directories, and name servers for addresses.
@@ -29,7 +34,10 @@ pub(super) fn check(loaded: &Loaded) -> Vec<Diagnostic> {
         Ok((https, runtime.map_err(|error| error.to_string())?))
     };
     match set_up() {
-        Ok((https, runtime)) => runtime.block_on(ask(loaded, &https, &Resolver::system())),
+        Ok((https, runtime)) => runtime.block_on(async {
+            let stand = Stand::start(&loaded.model.server);
+            ask(loaded, &https, &Resolver::configured(&acme.resolvers), Some(stand)).await
+        }),
         Err(cause) => {
             let cause = format!("authorities cannot be asked: {cause}");
             vec![diagnostic(loaded, Code::AuthorityUnfit, Spot::file(0), cause, NETWORK_REMEDY)]
@@ -39,7 +47,12 @@ pub(super) fn check(loaded: &Loaded) -> Vec<Diagnostic> {
 
 const NETWORK_REMEDY: &str = "check the URL, the network and, for a private authority, [acme] ca_file";
 
-async fn ask(loaded: &Loaded, transport: &dyn Transport, resolver: &Resolver) -> Vec<Diagnostic> {
+async fn ask(
+    loaded: &Loaded,
+    transport: &dyn Transport,
+    resolver: &Resolver,
+    stand: Option<Stand>,
+) -> Vec<Diagnostic> {
     let slots = Slot::all(&loaded.model, |_| false);
     let spot = |slot: &Slot| {
         let place = slot.sites.first().and_then(|index| loaded.places.sites.get(*index as usize));
@@ -47,6 +60,8 @@ async fn ask(loaded: &Loaded, transport: &dyn Transport, resolver: &Resolver) ->
     };
     let mut found = Vec::new();
     let mut asked: Vec<(&Authority, Option<&str>)> = Vec::new();
+    let mut known = Known { identities: BTreeMap::new(), resolver: resolver.clone() };
+    let mut skew = None;
     for slot in &slots {
         for authority in slot.policy.authorities.iter().filter(|authority| is_asked(slot, authority)) {
             let wanted = (authority, slot.policy.profile.as_deref());
@@ -54,35 +69,32 @@ async fn ask(loaded: &Loaded, transport: &dyn Transport, resolver: &Resolver) ->
                 continue;
             }
             asked.push(wanted);
-            let directory = directory(transport, authority, loaded.model.acme.request_timeout).await;
-            if let Err((cause, remedy)) = directory.and_then(|found| suits(&found, authority, &slot.policy)) {
+            let answer = directory(transport, authority, loaded.model.acme.request_timeout).await;
+            let judged = answer.and_then(|(directory, date)| {
+                skew = skew.or_else(|| date.map(|date| date.wrapping_sub(now_unix()).cast_signed()));
+                known.identities.insert(authority.directory.clone(), identities(&directory));
+                suits(&directory, authority, &slot.policy)
+            });
+            if let Err((cause, remedy)) = judged {
                 found.push(diagnostic(loaded, Code::AuthorityUnfit, spot(slot), cause, remedy));
             }
         }
     }
-    let names = slots
-        .iter()
-        .filter(|slot| needs_address(slot))
-        .flat_map(|slot| slot.identifiers.iter().map(move |identifier| (slot, identifier)));
-    for (slot, identifier) in names.take(NAMES_ASKED) {
-        let Identifier::Dns(name) = identifier else { continue };
-        if let Err(cause) = has_address(resolver, name).await {
-            let remedy = "add A or AAAA records that lead here, or use the challenge dns-01";
-            found.push(diagnostic(loaded, Code::NoAddress, spot(slot), cause, remedy));
-        }
+    if !slots.is_empty() {
+        found.extend(preflight::machine(loaded, skew));
     }
+    found.extend(preflight::check(loaded, &slots, &known, stand).await);
     found
+}
+
+/// The authority's names in CAA records (RFC 8555 §9.7.6).
+fn identities(directory: &Value) -> Vec<String> {
+    let listed = directory.get("meta").and_then(|meta| meta.get("caaIdentities")).and_then(Value::as_array);
+    listed.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).take(IDENTITIES).collect()
 }
 
 fn is_asked(slot: &Slot, authority: &Authority) -> bool {
     slot.identifiers.iter().all(|identifier| orderable(identifier, authority).is_ok())
-}
-
-/// Whether an authority has to connect to the names of this slot.
-fn needs_address(slot: &Slot) -> bool {
-    let connects = |kind: &ChallengeKind| matches!(kind, ChallengeKind::Http01 | ChallengeKind::TlsAlpn01);
-    slot.policy.challenges.iter().all(connects)
-        && slot.policy.authorities.iter().any(|authority| is_asked(slot, authority))
 }
 
 type Fault = (String, &'static str);
@@ -91,7 +103,7 @@ async fn directory(
     transport: &dyn Transport,
     authority: &Authority,
     patience: Duration,
-) -> Result<Value, Fault> {
+) -> Result<(Value, Option<u64>), Fault> {
     let url = &authority.directory;
     let failed = |why: String| (format!("`{url}` {why}"), NETWORK_REMEDY);
     let request = http::Request::get(url).header(http::header::USER_AGENT, USER_AGENT).body(Bytes::new());
@@ -108,7 +120,9 @@ async fn directory(
             .iter()
             .all(|key| directory.get(key).is_some_and(Value::is_string))
     };
-    directory.filter(whole).ok_or_else(|| failed("is not the directory of an ACME authority".to_owned()))
+    let date = answer.headers().get(http::header::DATE).and_then(|date| http_date(date.to_str().ok()?));
+    let directory = directory.filter(whole).map(|directory| (directory, date));
+    directory.ok_or_else(|| failed("is not the directory of an ACME authority".to_owned()))
 }
 
 /// Whether it can do what the policy asks (RFC 8555 §7.1.1, and the draft of profiles).
@@ -129,19 +143,6 @@ fn suits(directory: &Value, authority: &Authority, policy: &AcmePolicy) -> Resul
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
     let known: String = known.chars().map(|c| if c.is_control() { '?' } else { c }).take(200).collect();
     Err((format!("`{url}` has no profile `{profile}`; it lists: {known}"), "name one of them in `profile`"))
-}
-
-async fn has_address(resolver: &Resolver, written: &str) -> Result<(), String> {
-    let name = Name::parse(written).map_err(|error| format!("`{written}`: {error}"))?;
-    let (four, six) = (resolver.a(&name).await, resolver.aaaa(&name).await);
-    match (four, six) {
-        (Ok(four), _) if !four.is_empty() => Ok(()),
-        (_, Ok(six)) if !six.is_empty() => Ok(()),
-        (Ok(_), Ok(_)) => {
-            Err(format!("`{written}` has no address, so no authority finds this machine by it"))
-        }
-        (Err(error), _) | (_, Err(error)) => Err(format!("`{written}` cannot be looked up: {error}")),
-    }
 }
 
 fn diagnostic(loaded: &Loaded, code: Code, spot: Spot, cause: String, remedy: &str) -> Diagnostic {
@@ -211,7 +212,7 @@ mod tests {
         let text = format!("[sites]\n{sites}\n");
         let loaded = load(Source { name: "f".into(), text }, &Nothing).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let found = runtime.block_on(ask(&loaded, &Canned, &Resolver::new(&[])));
+        let found = runtime.block_on(ask(&loaded, &Canned, &Resolver::new(&[]), None));
         found.into_iter().map(|diagnostic| (diagnostic.code, diagnostic.cause)).collect()
     }
 

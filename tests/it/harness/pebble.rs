@@ -161,6 +161,11 @@ impl Pebble {
         format!("https://localhost:{}/dir", self.directory_port)
     }
 
+    /// Where its DNS server listens.
+    pub fn dns(&self) -> SocketAddr {
+        self.dns
+    }
+
     /// URL of the management interface of its DNS server.
     pub fn names_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.names_port)
@@ -308,9 +313,10 @@ impl Setup {
     /// The same with further lines of `[acme]`.
     pub fn certified_with(self, pebble: &Pebble, profile: &str, lines: &str) -> Self {
         self.listen(pebble.tls_port, pebble.http_port).tables(format!(
-            "[acme]\ndirectory = \"{}\"\nca_file = \"{}\"\nprofile = \"{profile}\"\n{lines}",
+            "[acme]\ndirectory = \"{}\"\nca_file = \"{}\"\nprofile = \"{profile}\"\nresolvers = [\"{}\"]\n{lines}",
             pebble.directory(),
-            pebble.ca_file.display()
+            pebble.ca_file.display(),
+            pebble.dns()
         ))
     }
 }
