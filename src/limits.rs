@@ -340,6 +340,12 @@ pub const ACME_DEMAND_REFUSED: Duration = Duration::from_secs(300);
 pub const ACME_DEMAND_ANSWERS: usize = 4096;
 /// Handshakes that wait for a name on demand, over all names.
 pub const ACME_DEMAND_WAITING: usize = 10;
+/// Names on demand that may wait unread for the acme thread: places of clients that left are taken anew
+/// before it has looked.
+pub const ACME_DEMAND_UNREAD: usize = 64;
+/// Longest time between two looks whether a certificate on demand is in use, once it is due; a short-lived
+/// one is looked at more often.
+pub const ACME_DEMAND_LOOK: Duration = Duration::from_secs(HOUR);
 /// Labels of a name on demand in front of its suffix of two labels.
 pub const ACME_DEMAND_LABELS: usize = 5;
 /// In which new names on demand are counted.

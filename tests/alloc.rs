@@ -149,6 +149,7 @@ fn a_request_in_steady_state_allocates_nothing() {
         mailbox,
         counters: Counters::new(),
         log,
+        wishes: None,
         started: Tally::default(),
         warn: |text| panic!("{text}"),
     };

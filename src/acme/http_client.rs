@@ -105,6 +105,7 @@ pub struct Https {
     connector: Arc<Connector>,
     /// By host and port; one connection each, and when it was last used.
     idle: Arc<watch::Sender<HashMap<Place, (Sender, Instant)>>>,
+    plain_allowed: bool,
 }
 
 type Sender = SendRequest<Full<Bytes>>;
@@ -138,11 +139,19 @@ impl Https {
         }
         let tls = client_config(roots).map_err(SetupError::Tls)?;
         let connector = Connector::new(Arc::new(tls), proxies, connect_timeout);
-        Ok(Self { connector: Arc::new(connector), idle: Arc::new(watch::Sender::new(HashMap::new())) })
+        let idle = Arc::new(watch::Sender::new(HashMap::new()));
+        Ok(Self { connector: Arc::new(connector), idle, plain_allowed: false })
+    }
+
+    /// Takes `http` URLs too: for what an operator may run on this machine, never for an authority.
+    #[must_use]
+    pub fn or_plain(mut self) -> Self {
+        self.plain_allowed = true;
+        self
     }
 
     async fn exchange(self, request: Request<Bytes>) -> Result<Response<Bytes>, TransportError> {
-        let place = Place::of(request.uri()).ok_or(TransportError::NotHttps)?;
+        let place = Place::of(request.uri(), self.plain_allowed).ok_or(TransportError::NotHttps)?;
         let mut request = origin_form(request)?;
         if let Some(mut kept) = self.take_idle(&place) {
             match kept.try_send_request(request).await {

@@ -14,6 +14,12 @@ pub trait Install: Send + Sync {
     /// A text that says why it cannot be served; then the pair before it stays.
     fn install(&self, slot: &Slot, pair: Arc<CertifiedPair>) -> Result<(), String>;
 
+    /// Whether a client has asked for the certificate of a slot on demand since it is in service.
+    fn is_in_use(&self, slot: &Slot) -> bool {
+        let _ = slot;
+        false
+    }
+
     /// Withdraws what `slot` serves: its clients are refused until there is another one.
     fn withdraw(&self, slot: &Slot);
 

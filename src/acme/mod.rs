@@ -2,14 +2,15 @@
 //! that keeps them.
 
 pub mod ari;
+pub mod ask;
 pub mod ca;
+pub mod canary;
 pub mod commands;
 pub mod dns;
 #[cfg(test)]
 pub(crate) mod fake_ca;
 pub mod hooks;
 pub mod http_client;
-pub mod canary;
 pub mod install;
 pub mod keys;
 pub mod local_ca;

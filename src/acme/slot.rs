@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::acme::local_ca;
-use crate::config::model::{AcmePolicy, HostPattern, Model, Site, SiteTls};
+use crate::config::model::{AcmePolicy, ChallengeKind, HostPattern, Model, Site, SiteTls};
 
 /// One certificate to have.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub struct Slot {
     pub identifiers: Vec<Identifier>,
     /// How it is asked for.
     pub policy: Arc<AcmePolicy>,
-    /// Places in the model of the sites that it serves.
+    /// Places in the model of the sites that it serves; none for a name on demand, which no site lists.
     pub sites: Vec<u32>,
 }
 
@@ -71,6 +71,7 @@ impl Slot {
                 SiteTls::Auto => !local_ca::is_local(&site.host) && !has_files(&site.host),
                 SiteTls::Files(_) => false,
             })
+            .filter(|site| !is_by_demand(model, site))
             .filter_map(|site| Some((&**site, site.acme.as_ref()?)))
             .collect();
         let carriers = wanted.iter().filter(|(_, policy)| !policy.names.is_empty());
@@ -91,6 +92,31 @@ impl Slot {
         slots
     }
 
+    /// The slot of a name that no site lists, in the policy of the site that serves it; `None` if that one
+    /// asks no authority, or nothing is obtained on demand.
+    #[must_use]
+    pub fn on_demand(model: &Model, name: &str) -> Option<Self> {
+        model.acme.on_demand.as_ref()?;
+        let policy = serving_site(model, name)?.acme.as_ref()?;
+        let policy = match policy.names.is_empty() {
+            true => Arc::clone(policy),
+            // Those are for the certificate of the site itself.
+            false => Arc::new(AcmePolicy { names: Vec::new(), ..AcmePolicy::clone(policy) }),
+        };
+        Some(Self {
+            name: HostPattern::Exact(name.to_owned()),
+            identifiers: vec![Identifier::Dns(name.to_owned())],
+            policy,
+            sites: Vec::new(),
+        })
+    }
+
+    /// Whether it is for a name that no site lists.
+    #[must_use]
+    pub fn is_on_demand(&self) -> bool {
+        self.sites.is_empty()
+    }
+
     fn new(site: &Site, policy: &Arc<AcmePolicy>) -> Self {
         let mut identifiers: Vec<Identifier> =
             std::iter::once(&site.host).chain(&policy.names).map(Identifier::from).collect();
@@ -102,4 +128,39 @@ impl Slot {
     fn covers(&self, host: &HostPattern) -> bool {
         self.identifiers.contains(&Identifier::from(host))
     }
+}
+
+/// The site that serves a name on demand: the one with the longest wildcard above it, at any depth, or the
+/// default site.
+#[must_use]
+pub fn serving_site<'m>(model: &'m Model, name: &str) -> Option<&'m Site> {
+    let above = |site: &&Arc<Site>| match &site.host {
+        HostPattern::Wildcard(parent) => {
+            let front = name.strip_suffix(parent.as_str()).filter(|front| front.len() > 1);
+            front.is_some_and(|front| front.ends_with('.')).then_some(parent.len())
+        }
+        _ => None,
+    };
+    let longest = model.sites.iter().filter(|site| above(site).is_some()).max_by_key(above);
+    let default = || {
+        let host = model.server.default_site.as_ref()?;
+        model.sites.iter().find(|site| site.host == *host)
+    };
+    longest.or_else(default).map(|site| &**site)
+}
+
+/// Whether the names of a wildcard site are obtained one by one: no challenge of its policy is for
+/// wildcards.
+#[must_use]
+pub fn is_by_demand(model: &Model, site: &Site) -> bool {
+    let for_wildcards =
+        |kind: &ChallengeKind| matches!(kind, ChallengeKind::Dns01 | ChallengeKind::DnsPersist01);
+    let policy = site.acme.as_ref().filter(|_| model.acme.on_demand.is_some());
+    matches!(site.host, HostPattern::Wildcard(_))
+        && match site.tls {
+            SiteTls::Acme => true,
+            SiteTls::Auto => !local_ca::is_local(&site.host),
+            SiteTls::Files(_) => false,
+        }
+        && policy.is_some_and(|policy| !policy.challenges.iter().any(for_wildcards))
 }

@@ -22,12 +22,14 @@ use super::store::{AcmeStore, Kept};
 use crate::config::model::{KeyKind, Model, Scheduling};
 use crate::handoff::desk::Desk;
 use crate::handoff::published::Published;
+use crate::handoff::wishes::Wishes;
 use crate::io::sys;
 use crate::tls::certs::CertifiedPair;
 
 mod account;
 mod attempt;
 mod conclude;
+mod demand;
 mod engine;
 mod follow;
 mod preflight;
@@ -39,6 +41,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use demand::on_demand;
 use engine::Engine;
 
 /// First wait before the thread is started anew; it doubles.
@@ -83,6 +86,8 @@ struct Outside {
     install: Arc<dyn Install>,
     /// A way to authorities that is used instead of the network.
     transport: Option<Arc<dyn Transport>>,
+    /// The same to the application that is asked about names on demand.
+    application: Option<Arc<dyn Transport>>,
     clock: Arc<dyn Clock>,
     say: Say,
     gate: Option<Gate>,
@@ -134,6 +139,8 @@ struct Meta {
     key: String,
     /// When it came, in seconds since the epoch.
     issued_at: u64,
+    /// Whether no site lists its name.
+    on_demand: bool,
 }
 
 impl Meta {
@@ -141,10 +148,15 @@ impl Meta {
         let read = kept.meta.as_deref().and_then(|meta| serde_json::from_slice(meta).ok());
         // Without it the first guess is that nothing was changed since.
         read.unwrap_or_else(|| Self {
-            directory: slot.policy.authorities.first().map_or_else(String::new, |first| first.directory.clone()),
+            directory: slot
+                .policy
+                .authorities
+                .first()
+                .map_or_else(String::new, |first| first.directory.clone()),
             profile: slot.policy.profile.clone(),
             key: if kept.pair.is_ecdsa() { slot.policy.key } else { KeyKind::P256 }.word().to_owned(),
             issued_at: kept.pair.not_before(),
+            on_demand: false,
         })
     }
 
@@ -174,8 +186,9 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// Starts the thread. `loaded` is what [`load`] gave for `slots` and is in service by now; nothing is
-/// asked of an authority before this is called, and nothing then unless it is due.
+/// Starts the thread. `slots` are those of the configuration and those of [`on_demand`]; `loaded` is what
+/// [`load`] gave for them and is in service by now; nothing is asked of an authority before this is called,
+/// and nothing then unless it is due. `wishes`: of clients, if anything is obtained on demand.
 ///
 /// # Errors
 /// The system's, when there is no thread to be had.
@@ -185,12 +198,21 @@ pub fn start(
     loaded: Vec<Loaded>,
     store: AcmeStore,
     install: Arc<dyn Install>,
+    wishes: Option<Wishes>,
     say: fn(&str),
 ) -> Result<Handle, StartError> {
     let clock = Arc::new(SystemClock);
-    let outside =
-        Outside { store, install, transport: None, clock, say: Arc::new(say), gate: gate(), preflight: true };
-    spawn(outside, Wanted { model, slots, loaded })
+    let outside = Outside {
+        store,
+        install,
+        transport: None,
+        application: None,
+        clock,
+        say: Arc::new(say),
+        gate: gate(),
+        preflight: true,
+    };
+    spawn(outside, Wanted { model, slots, loaded }, wishes)
 }
 
 /// What the thread is to do.
@@ -201,12 +223,19 @@ struct Wanted {
     loaded: Vec<Loaded>,
 }
 
-fn spawn(outside: Outside, wanted: Wanted) -> Result<Handle, StartError> {
-    let (handle, desk, status) = commands::handle(Status::default());
+fn spawn(outside: Outside, wanted: Wanted, wishes: Option<Wishes>) -> Result<Handle, StartError> {
+    let (handle, commands, status) = commands::handle(Status::default());
+    let desks = Desks { commands, wishes };
     let life = Life { outside, status, restarts: 0 };
     let thread = std::thread::Builder::new().name("acme".into());
-    thread.spawn(move || life.live(wanted, desk)).map_err(StartError)?;
+    thread.spawn(move || life.live(wanted, desks)).map_err(StartError)?;
     Ok(handle)
+}
+
+/// Where others leave what they want of the thread.
+struct Desks {
+    commands: Desk<Command>,
+    wishes: Option<Wishes>,
 }
 
 /// One thread over all its restarts.
@@ -217,12 +246,12 @@ struct Life {
 }
 
 impl Life {
-    fn live(mut self, mut wanted: Wanted, mut desk: Desk<Command>) {
+    fn live(mut self, mut wanted: Wanted, mut desks: Desks) {
         give_way(wanted.model.acme.scheduling, &self.outside.say);
         let mut wait = RESTART_FIRST;
         loop {
             let began = self.outside.clock.boot();
-            let ended = panic::catch_unwind(AssertUnwindSafe(|| self.once(&mut wanted, &mut desk)));
+            let ended = panic::catch_unwind(AssertUnwindSafe(|| self.once(&mut wanted, &mut desks)));
             let text = match ended {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => error.to_string(),
@@ -241,12 +270,12 @@ impl Life {
         }
     }
 
-    fn once(&self, wanted: &mut Wanted, desk: &mut Desk<Command>) -> std::io::Result<()> {
+    fn once(&self, wanted: &mut Wanted, desks: &mut Desks) -> std::io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let local = tokio::task::LocalSet::new();
         local.block_on(&runtime, async {
             let engine = Engine::new(self.outside.clone(), wanted, self.status.clone(), self.restarts);
-            engine.run(wanted, desk).await;
+            engine.run(wanted, desks).await;
         });
         Ok(())
     }

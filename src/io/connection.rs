@@ -3,8 +3,9 @@
 //!
 //! ```text
 //!  Hello ──> Handshake ──> Http ──> Closing ──> over     (any of them can close)
-//!    └─(plain)──────────────^ └──> Resting ──┐
-//!                             └──────────────┘
+//!   │ ^ └─(plain)───────────^ └──> Resting ──┐
+//!   v │                       └──────────────┘
+//!  Demand
 //! ```
 
 use std::future::Future;
@@ -22,6 +23,7 @@ use super::stream::{ReadEnd, Stream};
 use super::sys::Socket;
 use super::worker::{Current, Protocol, Worker};
 use crate::config::model::RecordLayer;
+use crate::handoff::wishes::Waiting;
 use crate::http::method::Method;
 use crate::limits;
 use crate::proxy::outcome::ConnectionFacts;
@@ -29,11 +31,14 @@ use crate::proxy::reply::Reply;
 use crate::telemetry::metrics::Counter;
 use crate::tls::alert;
 use crate::tls::certs::Entry;
-use crate::tls::choose::choose;
+use crate::tls::choose::{Refusal, choose};
 use crate::tls::client_hello::{self, HelloError};
+use crate::tls::server_name::{self, ServerName};
 use crate::tls::session::Handshake;
 use crate::wire::Parse;
 use crate::wire::proxy_protocol;
+
+mod demand;
 
 /// Whose connection it is and what it was chosen for.
 pub(super) struct Side {
@@ -45,8 +50,11 @@ pub(super) struct Side {
 }
 
 enum Phase {
-    /// A PROXY prefix, if one is due, and a ClientHello, on TLS listeners.
-    Hello { prefix_due: bool },
+    /// A PROXY prefix, if one is due, and a ClientHello, on TLS listeners. `decided`: a certificate on
+    /// demand was waited for.
+    Hello { prefix_due: bool, decided: bool },
+    /// The name of the ClientHello, which stays unread, has no certificate yet.
+    Demand(Waiting),
     /// rustls at work.
     Handshake(Box<Handshake>),
     /// Requests.
@@ -138,7 +146,7 @@ impl Connection {
         let phase = if protocol == Protocol::Http && !prefix_due {
             Phase::Http(Box::new(Serving::new(now, worker.buffers.clone())))
         } else {
-            Phase::Hello { prefix_due }
+            Phase::Hello { prefix_due, decided: false }
         };
         Self {
             client: Stream::new(socket, worker.buffers.clone()),
@@ -161,13 +169,12 @@ impl Connection {
             }
             let (received, sent) = self.client.poll(cx, now);
             let step = match &mut self.phase {
-                Phase::Hello { prefix_due } => {
-                    if *prefix_due {
-                        self.prefix(now)
-                    } else {
-                        self.hello(now)
-                    }
+                Phase::Hello { prefix_due: true, .. } => self.prefix(now),
+                Phase::Hello { decided, .. } => {
+                    let decided = *decided;
+                    self.hello(now, decided)
                 }
+                Phase::Demand(_) => self.demand(cx, now),
                 Phase::Handshake(_) => self.handshake(cx, now),
                 Phase::Http(serving) => serving.step(&self.side, &mut self.client, sent, cx, now),
                 Phase::Resting => self.resting(now),
@@ -255,7 +262,7 @@ impl Connection {
                 self.side.facts.trusted = networks.iter().any(|network| network.contains(ip));
                 self.client.consume(used);
                 self.phase = match self.side.protocol {
-                    Protocol::Https => Phase::Hello { prefix_due: false },
+                    Protocol::Https => Phase::Hello { prefix_due: false, decided: false },
                     Protocol::Http => {
                         Phase::Http(Box::new(Serving::new(now, self.side.worker.buffers.clone())))
                     }
@@ -269,7 +276,7 @@ impl Connection {
         }
     }
 
-    fn hello(&mut self, now: Instant) -> Step {
+    fn hello(&mut self, now: Instant, decided: bool) -> Step {
         if self.client.received().is_empty() {
             return self.wait(now, "hello-cut", "hello-timeout");
         }
@@ -294,6 +301,7 @@ impl Connection {
         match chosen {
             Ok(chosen) => match Handshake::new(Arc::clone(chosen.entry.config())) {
                 Ok(handshake) => {
+                    chosen.entry.note_use();
                     self.side.entry = Some(Arc::clone(chosen.entry));
                     self.phase = Phase::Handshake(Box::new(handshake));
                     self.until = now + self.side.setup.model.timeouts.handshake;
@@ -304,8 +312,14 @@ impl Connection {
                     Step::Cut { reset: false }
                 }
             },
+            Err(Refusal::OnDemand) => {
+                let mut name = ServerName::new();
+                // It was looked up in this form.
+                let _ = server_name::normalise(hello.server_name().unwrap_or_default(), &mut name);
+                drop(scratch);
+                self.wish(now, &name, decided)
+            }
             Err(refusal) => {
-                use crate::tls::choose::Refusal;
                 let counter = match refusal {
                     Refusal::NoServerName => Counter::RefusedNoSni,
                     Refusal::UnknownServerName => Counter::RefusedUnknownName,

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use monoio::net::TcpListener;
 
 use super::connection::Served;
 use super::sys::Socket;
-use super::worker::{Protocol, Worker, canonical, room};
+use super::worker::{Protocol, Worker, room};
 use crate::telemetry::metrics::Counter;
 
 /// How long accepting rests when the system is out of descriptors or memory.
@@ -71,4 +72,9 @@ fn say_once(worker: &Worker, said: &mut bool, why: &str) {
         *said = true;
         (worker.warn)(&format!("accepting pauses: {why}; existing connections go on"));
     }
+}
+
+/// The peer's address as it is compared and logged: IPv4-mapped IPv6 as IPv4.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

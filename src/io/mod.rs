@@ -5,6 +5,7 @@
 pub mod buffers;
 pub mod connection;
 pub mod deadline;
+mod demand;
 pub mod dial;
 pub mod listener;
 mod log_line;

@@ -106,6 +106,7 @@ impl Serving {
             facts: &side.facts,
             entry: side.entry.as_deref(),
             tokens: &side.setup.tokens,
+            store: Some(&side.setup.store),
             https_port: side.worker.https_port,
             draining: side.worker.draining().is_some(),
             now,

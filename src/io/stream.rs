@@ -240,6 +240,20 @@ impl Stream {
         true
     }
 
+    /// Waits for the end, or for more, and takes nothing: what comes stays with the kernel. `None`: that has
+    /// just begun; else whether the end is known to have come.
+    pub fn watch_end(&mut self) -> Option<bool> {
+        if self.readable || self.fin {
+            return Some(self.fin || self.socket.has_ended());
+        }
+        if self.watching || self.reading {
+            return Some(false);
+        }
+        self.watcher.as_mut().arm(());
+        self.watching = true;
+        None
+    }
+
     fn read_into(&mut self, buffer: Vec<u8>) {
         let (socket, buffers) = (&self.socket, &self.buffers);
         let reader = self.reader.get_or_insert_with(|| slot::reader(socket.clone(), buffers.clone()));

@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -15,6 +15,7 @@ use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 
 use super::buffers::Buffers;
 use super::deadline::Wheel;
+use super::demand::{self, Demand};
 use super::listener;
 use super::pace::{self, Pace};
 use super::steer::steer;
@@ -25,6 +26,7 @@ use crate::handoff::counters::{Counters, Tally};
 use crate::handoff::mailbox::{Command, Receiver};
 use crate::handoff::published::Reader;
 use crate::handoff::ring::LineProducer;
+use crate::handoff::wishes::Wisher;
 use crate::http::date;
 use crate::limits;
 use crate::proxy::challenge::Tokens;
@@ -97,6 +99,8 @@ pub struct Birth {
     pub counters: Arc<Counters>,
     /// Its ring to the log thread.
     pub log: LineProducer,
+    /// Where clients' wishes for certificates on demand go, if they are heard.
+    pub wishes: Option<Wisher>,
     /// Counts to one when the worker accepts.
     pub started: Tally,
     /// Says something to the operator, once.
@@ -123,6 +127,7 @@ pub struct Worker {
     pub hello_scratch: RefCell<Vec<u8>>,
     /// Budget of handshakes.
     pub(super) pace: Rc<Pace>,
+    pub(super) demand: Demand,
     pub(super) connections_max: usize,
     pub(super) warn: fn(&str),
     setup: RefCell<Reader<Setup>>,
@@ -165,6 +170,7 @@ impl Worker {
             mailbox,
             counters,
             log,
+            wishes,
             warn,
             ..
         } = birth.take()?;
@@ -183,6 +189,7 @@ impl Worker {
             log: RefCell::new(log),
             hello_scratch: RefCell::new(Vec::new()),
             pace: Rc::new(Pace::new()),
+            demand: Demand::new(wishes.as_ref(), warn),
             connections_max,
             warn,
             current: RefCell::new(current),
@@ -418,6 +425,7 @@ async fn live(birth: &mut Option<Birth>, epoll: bool) -> io::Result<()> {
     }
     monoio::spawn(pace::keep(Rc::clone(&worker.pace)));
     monoio::spawn(read_mail(Rc::clone(&worker), mailbox, epoll));
+    monoio::spawn(demand::listen(Rc::clone(&worker), epoll));
     started.inspect(|started| started.add(1));
     keep_house(&worker).await;
     Ok(())
@@ -488,10 +496,4 @@ pub(super) async fn room(worker: &Rc<Worker>) {
         Poll::Pending
     })
     .await;
-}
-
-/// The peer's address as it is compared and logged: IPv4-mapped IPv6 as IPv4.
-#[must_use]
-pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

@@ -12,6 +12,8 @@ use crate::acme::slot::Slot;
 use crate::acme::store::{AcmeStore, Store};
 use crate::acme::thread::{self, Loaded};
 use crate::config::model::Model;
+use crate::handoff::wishes::{self, Wisher, Wishes};
+use crate::limits;
 
 /// What is known before the thread runs.
 #[derive(Debug)]
@@ -19,13 +21,23 @@ pub struct Prepared {
     slots: Vec<Slot>,
     loaded: Vec<Loaded>,
     store: AcmeStore,
+    /// Both ends of the queue of clients' wishes, if anything is obtained on demand.
+    demand: Option<(Wisher, Wishes)>,
+}
+
+impl Prepared {
+    /// Where workers leave wishes for certificates on demand.
+    #[must_use]
+    pub fn wishes(&self) -> Option<Wisher> {
+        self.demand.as_ref().map(|(wisher, _)| wisher.clone())
+    }
 }
 
 /// Puts the certificates that are on disk into service; `None` when no site needs an authority, or when the
 /// state directory cannot be had, which `say` tells.
 pub fn prepare(model: &Model, certificates: &Certificates, say: fn(&str)) -> Option<Prepared> {
-    let slots = Slot::all(model, |host| certificates.has_files(host));
-    if slots.is_empty() {
+    let mut slots = Slot::all(model, |host| certificates.has_files(host));
+    if slots.is_empty() && model.acme.on_demand.is_none() {
         return None;
     }
     let store = match Store::open(&model.server.state) {
@@ -35,6 +47,7 @@ pub fn prepare(model: &Model, certificates: &Certificates, say: fn(&str)) -> Opt
             return None;
         }
     };
+    slots.extend(thread::on_demand(&store, model, &slots));
     let loaded = thread::load(&store, &slots, model.acme.serve_expired, now_unix());
     for loaded in &loaded {
         let Some(slot) = slots.get(loaded.slot) else { continue };
@@ -42,7 +55,9 @@ pub fn prepare(model: &Model, certificates: &Certificates, say: fn(&str)) -> Opt
             say(&format!("{}: the certificate on disk cannot be served: {error}", slot.name));
         }
     }
-    Some(Prepared { slots, loaded, store })
+    let demand = model.acme.on_demand.as_ref();
+    let demand = demand.map(|_| wishes::wishes(limits::ACME_DEMAND_WAITING, limits::ACME_DEMAND_UNREAD));
+    Some(Prepared { slots, loaded, store, demand })
 }
 
 /// Starts the acme thread, once workers can answer challenges.
@@ -55,9 +70,17 @@ pub fn start(
     certificates: &Arc<Certificates>,
     say: fn(&str),
 ) -> Result<Option<Handle>, String> {
-    let Some(Prepared { slots, loaded, store }) = prepared else { return Ok(None) };
+    let Some(Prepared { slots, loaded, store, demand }) = prepared else { return Ok(None) };
     let install = Arc::clone(certificates) as Arc<dyn Install>;
-    let handle = thread::start(Arc::clone(model), slots, loaded, store, install, say);
+    let handle = thread::start(
+        Arc::clone(model),
+        slots,
+        loaded,
+        store,
+        install,
+        demand.map(|(_, wishes)| wishes),
+        say,
+    );
     handle.map(Some).map_err(|error| error.to_string())
 }
 

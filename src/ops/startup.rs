@@ -81,6 +81,7 @@ pub fn run(model: Model, pairs: Pairs, hint: bool) -> Result<(), String> {
             mailbox: receiver,
             counters: Counters::new(),
             log,
+            wishes: prepared.as_ref().and_then(acme::Prepared::wishes),
             started: started.clone(),
             warn: say,
         };
@@ -105,10 +106,8 @@ pub fn run(model: Model, pairs: Pairs, hint: bool) -> Result<(), String> {
     say("ready");
     join(threads)?;
     drop(admin);
-    if let Some(acme) = acme {
-        // What it was writing is whole in any case.
-        let _ = acme.stop(ACME_PATIENCE);
-    }
+    // What it was writing is whole in any case.
+    let _ = acme.is_none_or(|acme| acme.stop(ACME_PATIENCE));
     if let Some(log) = log {
         // Lines that a stuck sink does not take are counted as lost by the writer.
         let _ = log.stop(LOG_PATIENCE);

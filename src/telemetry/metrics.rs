@@ -76,6 +76,8 @@ table! {
     RefusedNoSni Counter "lockring_tls_refused_total" ("reason" "no_sni") "Connections refused before or in the handshake.";
     RefusedUnknownName Counter "lockring_tls_refused_total" ("reason" "unknown_name") "Connections refused before or in the handshake.";
     RefusedNoCertificate Counter "lockring_tls_refused_total" ("reason" "no_certificate") "Connections refused before or in the handshake.";
+    RefusedOnDemand Counter "lockring_tls_refused_total" ("reason" "on_demand") "Connections refused before or in the handshake.";
+    RefusedOnDemandBusy Counter "lockring_tls_refused_total" ("reason" "on_demand_busy") "Connections refused before or in the handshake.";
     RefusedHandshake Counter "lockring_tls_refused_total" ("reason" "handshake") "Connections refused before or in the handshake.";
     RefusedHandshakeTimeout Counter "lockring_tls_refused_total" ("reason" "timeout") "Connections refused before or in the handshake.";
     RefusedProxyPrefix Counter "lockring_tls_refused_total" ("reason" "proxy_prefix") "Connections refused before or in the handshake.";

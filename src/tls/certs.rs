@@ -2,6 +2,7 @@
 //! serves, and the [`Store`] that finds the entry for a name. Whether a certificate is a good one (expired,
 //! trusted, covering) is judged elsewhere, from the facts given here.
 
+mod demanded;
 mod entry;
 mod pair;
 mod store;

@@ -33,6 +33,8 @@ pub enum Refusal {
     UnknownServerName,
     /// The site's certificate is not there yet.
     CertificateNotReady,
+    /// No site lists the name, and it may have a certificate on demand: whoever can waits for that.
+    OnDemand,
     /// A challenge was asked for that is not pending.
     NoChallenge,
     /// The client's application protocols are none of ours (RFC 7301 §3.2).
@@ -48,7 +50,7 @@ impl Refusal {
     #[must_use]
     pub fn alert(self) -> u8 {
         match self {
-            Self::NoServerName | Self::UnknownServerName | Self::CertificateNotReady => {
+            Self::NoServerName | Self::UnknownServerName | Self::CertificateNotReady | Self::OnDemand => {
                 alert::UNRECOGNIZED_NAME
             }
             Self::NoChallenge | Self::NoProtocolInCommon => alert::NO_APPLICATION_PROTOCOL,
@@ -64,6 +66,7 @@ impl Refusal {
             Self::NoServerName => "no-server-name",
             Self::UnknownServerName => "unknown-server-name",
             Self::CertificateNotReady => "certificate-not-ready",
+            Self::OnDemand => "on-demand",
             Self::NoChallenge => "no-challenge",
             Self::NoProtocolInCommon => "no-protocol-in-common",
             Self::NoVersionInCommon => "no-version-in-common",
@@ -115,6 +118,7 @@ pub fn choose<'s>(store: &'s Store, hello: &ClientHello<'_>, local: IpAddr) -> R
             Lookup::NoName => return Err(Refusal::NoServerName),
             Lookup::Unknown => return Err(Refusal::UnknownServerName),
             Lookup::NotReady => return Err(Refusal::CertificateNotReady),
+            Lookup::OnDemand => return Err(Refusal::OnDemand),
         }
     };
     let alpn = protocol(hello, entry)?;

@@ -337,6 +337,7 @@ impl Worker {
             mailbox,
             counters: Counters::new(),
             log,
+            wishes: None,
             started: started.clone(),
             warn: |_| {},
         };

@@ -21,6 +21,7 @@ mod failure;
 mod faults;
 mod forwarding;
 mod memory;
+mod on_demand;
 mod online;
 mod openssl;
 mod ports;

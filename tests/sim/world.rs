@@ -104,6 +104,7 @@ pub fn context<'a>(
         facts,
         entry: None,
         tokens: &lockring::proxy::challenge::NO_TOKENS,
+        store: None,
         https_port: 443,
         draining: false,
         now,

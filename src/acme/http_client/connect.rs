@@ -12,7 +12,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
@@ -28,16 +28,21 @@ pub(super) struct Place {
     pub(super) host: String,
     /// TCP port.
     pub(super) port: u16,
+    /// Without TLS.
+    pub(super) plain: bool,
 }
 
 impl Place {
-    /// Of an absolute `https` URL; none for another one.
-    pub(super) fn of(url: &Uri) -> Option<Self> {
-        if url.scheme_str() != Some("https") {
-            return None;
-        }
+    /// Of an absolute `https` URL, or `http` where that is allowed; none for another one.
+    pub(super) fn of(url: &Uri, plain_allowed: bool) -> Option<Self> {
+        let plain = match url.scheme_str()? {
+            "https" => false,
+            "http" if plain_allowed => true,
+            _ => return None,
+        };
         let host = url.host()?.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-        (!host.is_empty()).then(|| Self { host, port: url.port_u16().unwrap_or(443) })
+        let port = url.port_u16().unwrap_or(if plain { 80 } else { 443 });
+        (!host.is_empty()).then_some(Self { host, port, plain })
     }
 
     /// `host:port`, with brackets around IPv6.
@@ -81,15 +86,22 @@ impl Connector {
             None => dial(&place.host, place.port, end).await?,
             Some(proxy) => through(proxy, place, end).await?,
         };
-        let stream = self.tls.connect(name, stream).await.map_err(tls_error)?;
-        let handshake =
-            http1::Builder::new().max_buf_size(limits::HEAD_BYTES).handshake(TokioIo::new(stream));
-        let (sender, connection) =
-            handshake.await.map_err(|error| TransportError::Connect(error.to_string()))?;
-        // Ends by itself when the sender is dropped or the authority closes; its error reaches the sender.
-        tokio::spawn(connection);
-        Ok(sender)
+        if place.plain {
+            return speak(stream).await;
+        }
+        speak(self.tls.connect(name, stream).await.map_err(tls_error)?).await
     }
+}
+
+/// HTTP/1.1 over a connection.
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<SendRequest<Full<Bytes>>, TransportError> {
+    let handshake = http1::Builder::new().max_buf_size(limits::HEAD_BYTES).handshake(TokioIo::new(stream));
+    let (sender, connection) = handshake.await.map_err(|error| TransportError::Connect(error.to_string()))?;
+    // Ends by itself when the sender is dropped or the authority closes; its error reaches the sender.
+    tokio::spawn(connection);
+    Ok(sender)
 }
 
 /// TCP to the first address that answers. Each has its share of the time that is left, so that one that

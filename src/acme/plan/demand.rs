@@ -148,6 +148,12 @@ impl Demand {
         }
     }
 
+    /// What has to survive a restart.
+    #[must_use]
+    pub fn lasting(&self) -> Self {
+        Self { admitted: self.admitted.clone(), ..Self::default() }
+    }
+
     /// A handshake for `name` arrived; `held`: names that have a certificate on demand already.
     ///
     /// # Errors
@@ -177,7 +183,7 @@ impl Demand {
         if self.in_flight.len() >= limits::ACME_DEMAND_WAITING {
             return Err(DemandRefusal::Busy);
         }
-        let allowed = answer == Some(true) || policy.allow.iter().any(|pattern| covers(pattern, name));
+        let allowed = answer == Some(true) || is_listed(policy, name);
         if !allowed && policy.ask.is_none() {
             return Err(DemandRefusal::NotAllowed);
         }
@@ -262,6 +268,12 @@ impl Demand {
             }
         }
     }
+}
+
+/// Whether a name is allowed without asking.
+#[must_use]
+pub fn is_listed(policy: &OnDemand, name: &str) -> bool {
+    policy.allow.iter().any(|pattern| covers(pattern, name))
 }
 
 /// A wildcard stands for any number of labels here, as the list only permits.

@@ -39,7 +39,7 @@ pub use budget::Budgets;
 pub use challenge::{challenge_for, usable};
 pub use clock::{Clock, ClockEvent};
 pub use decide::{Next, Order, Reason, wants_preflight};
-pub use demand::{Admission, Demand, DemandRefusal, check_name};
+pub use demand::{Admission, Demand, DemandRefusal, check_name, is_listed};
 pub use failure::{Failure, FailureKind};
 pub use issuers::account_key;
 pub use names::{Unorderable, orderable};

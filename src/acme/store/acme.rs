@@ -40,7 +40,7 @@ const ACCOUNTS: &str = "accounts";
 const ACCOUNT: &str = "account.json";
 /// Where certificates are, one directory for each slot.
 pub(super) const CERTIFICATES: &str = "certs";
-const PLANS: &str = "plan";
+pub(super) const PLANS: &str = "plan";
 const PLAN: &str = "plan.json";
 const BUDGET: &str = "budget.json";
 /// The only file that others than the owner may read.

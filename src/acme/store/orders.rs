@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::acme::{read_anyway, whole_json};
+use super::acme::{CERTIFICATES, PLANS, read_anyway, whole_json};
 use super::pair::{Gate, KEY};
 use super::{AcmeStore, Dir, Error, io_error, sync_dir};
 
@@ -93,6 +93,25 @@ impl AcmeStore {
         remove(&home.join(KEY))?;
         sync_dir(&home)?;
         let _ = fs::remove_dir(&home);
+        Ok(())
+    }
+
+    /// Forgets all of a slot: certificates, order and plan. For names on demand, of which there would
+    /// otherwise be more and more. What a kill in the middle leaves is no certificate any more.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`], [`Error::Io`].
+    pub fn forget(&self, slot: &str) -> Result<(), Error> {
+        self.drop_order(slot)?;
+        for folder in [PLANS, ORDERS, CERTIFICATES] {
+            let home = self.place(folder, slot)?;
+            match fs::remove_dir_all(&home) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(io_error("remove", &home, error));
+                }
+                _ => {}
+            }
+        }
         Ok(())
     }
 

@@ -50,7 +50,8 @@ pub(super) async fn attempt(engine: Rc<Engine>, attempt: Attempt) {
 
 async fn carry_out(engine: &Rc<Engine>, attempt: &Attempt) -> Result<Done, Failed> {
     let saved = saved(engine, attempt)?;
-    if saved.is_some() && engine.has_key_in_service(&attempt.name, saved.as_ref().map(|(key, _)| key.as_str()))
+    if saved.is_some()
+        && engine.has_key_in_service(&attempt.name, saved.as_ref().map(|(key, _)| key.as_str()))
     {
         return Ok(Done::Stored);
     }
@@ -127,10 +128,7 @@ async fn begin(
 }
 
 /// The order on disk, if it is still of use; otherwise it is dropped.
-fn saved(
-    engine: &Engine,
-    attempt: &Attempt,
-) -> Result<Option<(zeroize::Zeroizing<String>, Record)>, Failed> {
+fn saved(engine: &Engine, attempt: &Attempt) -> Result<Option<(zeroize::Zeroizing<String>, Record)>, Failed> {
     let name = &attempt.name;
     let found = match engine.store().order(name) {
         Ok(Some(found)) => found,

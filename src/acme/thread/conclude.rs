@@ -24,6 +24,7 @@ impl Engine {
             profile: attempt.slot.policy.profile.clone(),
             key: attempt.slot.policy.key.word().to_owned(),
             issued_at: self.now(),
+            on_demand: attempt.slot.is_on_demand(),
         };
         let kept = self.keep(name, &pem, &meta);
         if kept.is_ok() {

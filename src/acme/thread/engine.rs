@@ -12,6 +12,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
+use super::demand::{Demanding, on_demand};
 use super::{Loaded, Meta, Outside, Wanted};
 use crate::acme::ca::Session;
 use crate::acme::hooks::{Event, Facts, Hooks};
@@ -60,6 +61,7 @@ pub(super) struct World {
     pub storage_error: Option<String>,
     pub retry_store_at: Instant,
     pub written: Option<(Status, Instant)>,
+    pub demand: Demanding,
 }
 
 /// What is kept of the whole, beside the slots.
@@ -68,6 +70,9 @@ pub(super) struct World {
 pub(super) struct Ledger {
     pub budgets: Budgets,
     pub clock: plan::Clock,
+    /// Names on demand that were admitted lately, and those being ordered.
+    pub demand: plan::Demand,
+    pub demanded: Vec<String>,
 }
 
 /// One slot.
@@ -86,6 +91,8 @@ pub(super) struct Run {
     /// Why no authority may be asked.
     pub unorderable: Option<String>,
     pub expired_told: bool,
+    /// Until then the application need not be asked again about a name on demand.
+    pub permitted_until: u64,
     pub succeeded: u64,
     pub failed: BTreeMap<String, u64>,
 }
@@ -118,6 +125,7 @@ impl Run {
             unstored: None,
             unorderable: None,
             expired_told: false,
+            permitted_until: 0,
             succeeded: 0,
             failed: BTreeMap::new(),
         }
@@ -138,10 +146,18 @@ impl Engine {
         let mut runs: BTreeMap<String, Run> = BTreeMap::new();
         for (index, slot) in wanted.slots.iter().enumerate() {
             let mut run = Run::new(slot.clone(), &outside.store);
+            // After a restart of the thread: one on demand may have ended.
+            if slot.is_on_demand() && run.seen.generation().is_none() {
+                continue;
+            }
             if let Some(Loaded { kept, .. }) = wanted.loaded.iter().find(|loaded| loaded.slot == index) {
                 run.take(kept, outside.clock.unix());
             }
             runs.insert(slot.name.to_string(), run);
+        }
+        for slot in on_demand(&outside.store, &model, &wanted.slots) {
+            let run = Run::new(slot, &outside.store);
+            runs.insert(run.slot.name.to_string(), run);
         }
         let world = World {
             transport: None,
@@ -158,6 +174,7 @@ impl Engine {
             storage_error: None,
             retry_store_at: Instant::now(),
             written: None,
+            demand: Demanding::default(),
             model: Arc::clone(&model),
         };
         let board = Board::new(Arc::clone(&outside.install));
@@ -221,7 +238,12 @@ impl Engine {
     /// in memory.
     pub fn save(&self, name: &str) -> Result<(), String> {
         let world = self.world.borrow();
-        let ledger = Ledger { budgets: world.budgets.clone(), clock: world.clock.clone() };
+        let ledger = Ledger {
+            budgets: world.budgets.clone(),
+            clock: world.clock.clone(),
+            demand: world.demand.guard.lasting(),
+            demanded: world.demand.ordering.iter().cloned().collect(),
+        };
         let plan = world.runs.get(name).map(|run| run.state.clone());
         drop(world);
         let written = self.store().replace_json(Document::Budget, &ledger).and_then(|()| match &plan {

@@ -88,7 +88,7 @@ impl Engine {
 
     /// Reads a slot's certificate and puts it into service if it is another one. `mend`: what is spoilt is
     /// moved away.
-    fn load_anew(&self, name: &str, mend: bool) {
+    pub fn load_anew(&self, name: &str, mend: bool) {
         let found = if mend { self.store().mend(name) } else { self.store().pair(name) };
         let found = match found {
             Ok(found) => found,
@@ -131,6 +131,8 @@ impl Engine {
             world.clock.restored(local);
             let now = world.clock.now(local);
             world.budgets.restored(now);
+            world.demand.guard = ledger.demand;
+            world.demand.guard.restored(now);
         }
         for notice in self.store().notices() {
             self.say(&format!("warning: {notice}"));
@@ -139,6 +141,7 @@ impl Engine {
         for name in names {
             self.take_up_slot(&name);
         }
+        self.resume_demands(ledger.demanded);
     }
 
     /// Reads what is remembered of a slot, and takes up an order that was interrupted.

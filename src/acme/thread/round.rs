@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::engine::{Busy, Engine, Run, World};
-use super::{Wanted, renewal};
+use super::{Desks, Wanted, renewal};
 use crate::acme::commands::{Command, CommandError};
 use crate::acme::hooks::{Event, Facts};
 use crate::acme::order::Failed;
@@ -20,7 +20,8 @@ use crate::acme::plan::{FailureKind, Next, Order};
 use crate::acme::slot::Slot;
 use crate::acme::solver;
 use crate::config::model::Model;
-use crate::handoff::desk::{Answer, Desk};
+use crate::handoff::desk::Answer;
+use crate::handoff::wishes::{Wish, Wishes};
 use crate::limits;
 
 /// Longest wait between two looks at the clocks: the local one may step, and machines sleep.
@@ -56,12 +57,13 @@ impl Room {
 /// What ended the wait.
 enum Woken {
     Command(Option<Command>),
+    Wish(Wish),
     Other,
 }
 
 impl Engine {
     /// Runs until it is told to stop, or nobody can tell it anything any more.
-    pub async fn run(self: Rc<Self>, wanted: &mut Wanted, desk: &mut Desk<Command>) {
+    pub async fn run(self: Rc<Self>, wanted: &mut Wanted, desks: &mut Desks) {
         let hooks = Rc::clone(&self.hooks);
         let say = Arc::clone(&self.outside.say);
         let telling = tokio::task::spawn_local(async move {
@@ -71,7 +73,8 @@ impl Engine {
         loop {
             let wait = self.round();
             let woken = tokio::select! {
-                command = desk.next() => Woken::Command(command),
+                command = desks.commands.next() => Woken::Command(command),
+                wish = next_wish(&mut desks.wishes) => Woken::Wish(wish),
                 () = self.wake.notified() => Woken::Other,
                 () = self.task_ended() => Woken::Other,
                 () = tokio::time::sleep(wait) => Woken::Other,
@@ -81,6 +84,10 @@ impl Engine {
                 Woken::Command(None) => Some(None),
                 Woken::Command(Some(command)) => {
                     self.obey(command, wanted);
+                    None
+                }
+                Woken::Wish(wish) => {
+                    self.wished(wish);
                     None
                 }
                 Woken::Other => None,
@@ -109,6 +116,8 @@ impl Engine {
             self.retry_store();
             self.start_due();
         }
+        self.settle_demands();
+        self.lapse();
         self.look_at_ends();
         self.clean_up();
         self.publish();
@@ -124,7 +133,9 @@ impl Engine {
             // Those that find no room are looked at again when something ends.
             match self.next(&name, now) {
                 Some(Next::Order(order)) if room.take(&order.directory) => {
-                    self.start_order(&name, &order, now)
+                    if self.may_renew(&name, order.reason, now) {
+                        self.start_order(&name, &order, now);
+                    }
                 }
                 Some(Next::PollRenewalInfo { directory, ari_id }) if room.take(&directory) => {
                     let task =
@@ -202,7 +213,7 @@ impl Engine {
         let mut expired: Vec<(Arc<Slot>, u64)> = Vec::new();
         for run in self.world.borrow_mut().runs.values_mut() {
             let Some(serving) = run.serving.as_ref() else { continue };
-            if now >= serving.pair.not_after() && !run.expired_told {
+            if now >= serving.pair.not_after() && !run.expired_told && !run.slot.is_on_demand() {
                 run.expired_told = true;
                 expired.push((Arc::clone(&run.slot), serving.pair.not_after()));
             }
@@ -310,8 +321,10 @@ impl Engine {
     }
 
     /// Goes over to another configuration: slots that ask for the same go on as they are.
-    fn reload(self: &Rc<Self>, wanted: &mut Wanted, model: Arc<Model>, slots: Vec<Slot>) {
+    fn reload(self: &Rc<Self>, wanted: &mut Wanted, model: Arc<Model>, mut slots: Vec<Slot>) {
         self.hooks.set(model.acme.hook.clone());
+        slots.retain(|slot| !slot.is_on_demand());
+        slots.extend(self.demanded_after(&model, &slots));
         let mut fresh = Vec::new();
         {
             let mut world = self.world.borrow_mut();
@@ -374,4 +387,15 @@ impl Engine {
             answer.give(());
         }
     }
+}
+
+/// The next wish; none ever comes when nothing is obtained on demand, or nobody can wish any more.
+async fn next_wish(wishes: &mut Option<Wishes>) -> Wish {
+    if let Some(open) = wishes {
+        if let Some(wish) = open.next().await {
+            return wish;
+        }
+        *wishes = None;
+    }
+    std::future::pending().await
 }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::disallowed_types, reason = "what a test records is shared with threads of its own")]
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -14,7 +15,7 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
 
 use super::engine::Engine;
-use super::{Clock, Gate, Outside, Wanted, load};
+use super::{Clock, Desks, Gate, Outside, Wanted, load, on_demand};
 use crate::acme::ca::Reason;
 use crate::acme::commands::{self, CommandError, Handle};
 use crate::acme::fake_ca::{DIRECTORY, FakeCa, Validator};
@@ -26,9 +27,10 @@ use crate::acme::status::{SlotStatus, Status};
 use crate::acme::store::AcmeStore;
 use crate::acme::store::tests::Scratch;
 use crate::config::model::{
-    Acme, AcmePolicy, Authority, ChallengeKind, HostPattern, KeyKind, Limits, Log, Model, Server, Timeouts,
-    Tls, Workers,
+    Acme, AcmePolicy, Authority, ChallengeKind, HostPattern, KeyKind, Limits, Log, Model, Server, Site,
+    Timeouts, Tls, Workers,
 };
+use crate::handoff::wishes::Wishes;
 use crate::tls::certs::CertifiedPair;
 
 /// When it begins, in seconds since the epoch: within the fake authority's time.
@@ -100,12 +102,18 @@ pub(super) struct Recorder {
     pub(super) tokens: Mutex<HashMap<String, String>>,
     pub(super) names: Mutex<HashMap<Identifier, Arc<CertifiedPair>>>,
     pub(super) withdrawn: Mutex<Vec<String>>,
+    /// Names on demand that clients ask for.
+    pub(super) in_use: Mutex<Vec<String>>,
 }
 
 impl Install for Recorder {
     fn install(&self, slot: &Slot, pair: Arc<CertifiedPair>) -> Result<(), String> {
         self.served.lock().unwrap().entry(slot.name.to_string()).or_default().push(pair);
         Ok(())
+    }
+
+    fn is_in_use(&self, slot: &Slot) -> bool {
+        self.in_use.lock().unwrap().contains(&slot.name.to_string())
     }
 
     fn withdraw(&self, slot: &Slot) {
@@ -141,6 +149,11 @@ pub(super) struct Bench {
     pub(super) slots: Vec<Slot>,
     pub(super) acme: Acme,
     pub(super) gate: Option<Gate>,
+    /// Of clients of the next process.
+    pub(super) wishes: RefCell<Option<Wishes>>,
+    /// Asked about names on demand.
+    pub(super) application: Option<Arc<dyn Transport>>,
+    pub(super) sites: Vec<Arc<Site>>,
 }
 
 /// A process.
@@ -199,6 +212,9 @@ impl Bench {
             slots: vec![slot(&["a.test"], ChallengeKind::Http01)],
             acme: Acme::default(),
             gate: None,
+            wishes: RefCell::default(),
+            application: None,
+            sites: Vec::new(),
         };
         // The authority finds the answer of HTTP-01 and TLS-ALPN-01 in service, or refuses.
         for ca in [&bench.ca, &bench.other] {
@@ -249,7 +265,7 @@ impl Bench {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             log: Log::default(),
-            sites: Vec::new(),
+            sites: self.sites.clone(),
         })
     }
 
@@ -264,6 +280,7 @@ impl Bench {
             store: self.store(),
             install: Arc::clone(&self.install) as _,
             transport: Some(Arc::new(transport)),
+            application: self.application.clone(),
             clock: Arc::clone(&self.clock) as _,
             say: Arc::new(move |line: &str| said.lock().unwrap().push(line.to_owned())),
             gate: self.gate.clone(),
@@ -274,11 +291,13 @@ impl Bench {
 
     pub(super) fn wanted(&self) -> Wanted {
         let store = self.store();
-        let loaded = load(&store, &self.slots, self.acme.serve_expired, self.clock.unix());
+        let model = self.model();
+        let slots = [self.slots.clone(), on_demand(&store, &model, &self.slots)].concat();
+        let loaded = load(&store, &slots, self.acme.serve_expired, self.clock.unix());
         for one in &loaded {
-            self.install.install(&self.slots[one.slot], Arc::clone(one.pair())).unwrap();
+            self.install.install(&slots[one.slot], Arc::clone(one.pair())).unwrap();
         }
-        Wanted { model: self.model(), slots: self.slots.clone(), loaded }
+        Wanted { model, slots, loaded }
     }
 
     /// One with a directory of its own, at the same authority.
@@ -295,10 +314,11 @@ impl Bench {
     pub(super) fn local(&self) -> (LocalSet, Process) {
         let local = LocalSet::new();
         let (outside, mut wanted) = (self.outside(), self.wanted());
-        let (handle, mut desk, status) = commands::handle(Status::default());
+        let (handle, commands, status) = commands::handle(Status::default());
+        let mut desks = Desks { commands, wishes: self.wishes.take() };
         local.spawn_local(async move {
             let engine = Engine::new(outside, &wanted, status, 0);
-            engine.run(&mut wanted, &mut desk).await;
+            engine.run(&mut wanted, &mut desks).await;
         });
         (local, Process { handle })
     }

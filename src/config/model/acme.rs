@@ -284,3 +284,17 @@ pub struct OnDemand {
     /// Longest wait for an answer of `ask`.
     pub ask_timeout: Duration,
 }
+
+impl OnDemand {
+    /// Allows no name.
+    #[must_use]
+    pub fn nobody() -> Self {
+        Self {
+            ask: None,
+            allow: Vec::new(),
+            per_hour: 0,
+            total: 0,
+            ask_timeout: limits::ON_DEMAND_ASK_TIMEOUT,
+        }
+    }
+}

@@ -88,11 +88,24 @@ impl Socket {
     /// Whether nothing, not even an end, waits to be received.
     #[must_use]
     pub fn has_nothing_to_read(&self) -> bool {
+        matches!(self.peek(), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Whether the next read tells of the end, or of an error.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        match self.peek() {
+            Ok(count) => count == 0,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+
+    fn peek(&self) -> io::Result<usize> {
         let mut byte = 0_u8;
         let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
         // SAFETY: pointer and length describe `byte`, which lives through the call.
         let got = unsafe { libc::recv(self.stream().as_raw_fd(), (&raw mut byte).cast(), 1, flags) };
-        got < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
+        usize::try_from(got).map_err(|_| io::Error::last_os_error())
     }
 
     /// Closes the sending half.

@@ -19,7 +19,7 @@ use self::state::{Beside, State, beside, summed, told};
 use super::check::Disk;
 use crate::acme::install::Install;
 use crate::acme::local_ca::{self, LocalCa, Root};
-use crate::acme::slot::{Identifier, Slot};
+use crate::acme::slot::{self, Identifier, Slot};
 use crate::acme::store::Store as StateStore;
 use crate::config::model::{AccessLog, CertificateFiles, HostPattern, Model, SiteTls};
 use crate::handoff::published::Published;
@@ -277,14 +277,51 @@ impl Certificates {
     }
 }
 
+/// A name that no site lists has its certificate in the store alone: it goes when the process does, and
+/// comes from disk again.
+fn install_on_demand(
+    state: &State,
+    setup: &mut Setup,
+    slot: &Slot,
+    pair: Arc<CertifiedPair>,
+) -> Result<(), String> {
+    let name = slot.name.to_string();
+    if !pair.covers(&slot.name) {
+        return Err(format!("the certificate does not cover {name}"));
+    }
+    let site = slot::serving_site(&state.model, &name).ok_or("no site serves it")?;
+    let entry = Entry::on_demand(site.index, pair, &state.common).map_err(|error| error.to_string())?;
+    match setup.store.put_demanded(name.as_bytes(), Some(entry)) {
+        true => Ok(()),
+        false => Err("nothing is obtained on demand".to_owned()),
+    }
+}
+
 impl Install for Certificates {
     fn install(&self, slot: &Slot, pair: Arc<CertifiedPair>) -> Result<(), String> {
-        self.set_acme(slot, Some(&pair))
+        if !slot.is_on_demand() {
+            return self.set_acme(slot, Some(&pair));
+        }
+        let mut result = Ok(());
+        self.change(|state, setup| {
+            result = install_on_demand(state, setup, slot, pair);
+            result.is_ok()
+        });
+        result
     }
 
     fn withdraw(&self, slot: &Slot) {
+        if slot.is_on_demand() {
+            let name = slot.name.to_string();
+            return self.change(|_, setup| setup.store.put_demanded(name.as_bytes(), None));
+        }
         // Nothing is made, so nothing can fail.
         let _ = self.set_acme(slot, None);
+    }
+
+    fn is_in_use(&self, slot: &Slot) -> bool {
+        let setup = self.published.peek();
+        setup.store.demanded(slot.name.to_string().as_bytes()).is_some_and(|entry| entry.is_in_use())
     }
 
     fn answer_http(&self, token: &str, key_authorization: &str) {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::files::{Fault, Marks, Reading};
 use super::sites::Sites;
 use crate::acme::local_ca::{self, LocalCa};
+use crate::acme::slot;
 use crate::config::model::{CertificateFiles, HostPattern, Model, Secret, Site, SiteTls};
 use crate::handoff::published::Published;
 use crate::http::date;
@@ -275,12 +276,17 @@ impl State {
         let mut warnings = Vec::new();
         for site in &self.model.sites {
             let pairs = self.wanted(site);
-            if pairs.is_empty() {
+            if pairs.is_empty() && slot::is_by_demand(&self.model, site) {
+                builder.add_by_demand(&site.host);
+            } else if pairs.is_empty() {
                 warnings.push(without_certificate(site));
                 builder.add_pending(&site.host);
             } else {
                 builder.add(&site.host, self.entry(site, pairs)?);
             }
+        }
+        if self.model.acme.on_demand.is_some() {
+            builder.on_demand();
         }
         if let Some(host) = &self.model.server.default_site {
             builder.default_is(host);

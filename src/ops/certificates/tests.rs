@@ -353,3 +353,52 @@ fn pairs_that_were_read_before_are_not_read_again() {
     certificates.sweep(NOW);
     assert!(certificates.has_unsaid(), "the change meanwhile shows");
 }
+
+#[test]
+fn names_on_demand_are_served_by_the_site_above_them() {
+    let model = model(
+        "default_site = \"app.example.com\"\n[acme]\ndirectory = \"https://ca.test/dir\"\n\
+         [acme.on_demand]\nallow = [\"*.customers.example.net\"]\n\
+         [sites]\n\"app.example.com\" = \"127.0.0.1:1\"\n\"*.shop.example.com\" = \"127.0.0.1:2\"\n\
+         \"*.eu.shop.example.com\" = \"127.0.0.1:3\"\n",
+    );
+    let index = |host: &str| model.sites.iter().find(|site| site.host.to_string() == host).unwrap().index;
+    let certificates = open(&model);
+    let slots = Slot::all(&model, |_| false);
+    let names: Vec<String> = slots.iter().map(|slot| slot.name.to_string()).collect();
+    assert_eq!(names, ["app.example.com"], "wildcards without dns-01 have no certificate of their own");
+    let site_of = |name: &str| {
+        let setup = certificates.published().load();
+        match setup.store.find(Some(name.as_bytes()), [127, 0, 0, 1].into()) {
+            Lookup::Found(entry) => Some(entry.site()),
+            Lookup::OnDemand => None,
+            other => panic!("{name}: {other:?}"),
+        }
+    };
+    for (name, host) in [
+        ("x.shop.example.com", "*.shop.example.com"),
+        ("y.x.shop.example.com", "*.shop.example.com"),
+        ("x.eu.shop.example.com", "*.eu.shop.example.com"),
+        ("www.customer.org", "app.example.com"),
+        ("shop.example.com", "app.example.com"),
+    ] {
+        assert_eq!(site_of(name), None, "{name}");
+        let slot = Slot::on_demand(&model, name).unwrap();
+        assert!(slot.is_on_demand());
+        certificates.install(&slot, pair(&[name], 7)).unwrap();
+        assert_eq!(site_of(name), Some(index(host)), "{name}");
+        assert!(!certificates.is_in_use(&slot));
+        let setup = certificates.published().load();
+        setup.store.demanded(name.as_bytes()).unwrap().note_use();
+        assert!(certificates.is_in_use(&slot));
+        // A new certificate has to be asked for anew.
+        certificates.install(&slot, pair(&[name], 8)).unwrap();
+        assert!(!certificates.is_in_use(&slot));
+        assert_eq!(serial(&certificates, name).unwrap(), "08");
+        certificates.withdraw(&slot);
+        assert_eq!(site_of(name), None, "{name}");
+    }
+    let slot = Slot::on_demand(&model, "a.customer.org").unwrap();
+    assert!(certificates.install(&slot, pair(&["b.customer.org"], 9)).is_err());
+    assert_eq!(serial(&certificates, "app.example.com"), Err(true), "sites are as they were");
+}

@@ -114,6 +114,7 @@ macro_rules! tell {
             facts: &$engine.facts,
             entry: None,
             tokens: &crate::proxy::challenge::NO_TOKENS,
+            store: None,
             https_port: 443,
             draining: false,
             now: $engine.now,

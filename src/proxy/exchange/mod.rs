@@ -38,7 +38,7 @@ use crate::proxy::outcome::{ConnectionFacts, End, Outcome};
 use crate::proxy::retry::Replay;
 use crate::proxy::rewrite::Delivery;
 use crate::proxy::route::Table;
-use crate::tls::certs::Entry;
+use crate::tls::certs::{Entry, Store};
 use crate::upstream::group::{EndpointId, GroupId};
 use crate::wire::budget::Budget;
 
@@ -62,6 +62,8 @@ pub struct Context<'a> {
     pub entry: Option<&'a Entry>,
     /// Challenges that are answered on plain connections.
     pub tokens: &'a Tokens,
+    /// Certificates in service, where names on demand are found; `None`: there are no such names.
+    pub store: Option<&'a Store>,
     /// Port of the HTTPS listener, for redirects.
     pub https_port: u16,
     /// Whether the worker is draining.

@@ -142,7 +142,12 @@ impl Exchange {
         if cx.entry.is_some_and(|entry| !entry.covers(&self.host)) {
             return Err(refusal(421, "This connection is not for that host.", "host-not-covered"));
         }
-        let site = cx.table.site(&self.host);
+        // A name that no site lists has been given one with its certificate.
+        let demanded = || match cx.entry {
+            Some(entry) => entry.is_on_demand().then(|| entry.site()),
+            None => cx.store?.demanded(&self.host).map(|entry| entry.site()),
+        };
+        let site = cx.table.site(&self.host).or_else(demanded);
         let Some((index, site)) = site.and_then(|index| Some((index, cx.model.sites.get(index as usize)?)))
         else {
             return Err(refusal(404, "There is no site of that name here.", "unknown-host"));

@@ -41,6 +41,7 @@ impl World {
             facts: &self.facts,
             entry: None,
             tokens: &crate::proxy::challenge::NO_TOKENS,
+            store: None,
             https_port: 443,
             draining: false,
             now: self.now,

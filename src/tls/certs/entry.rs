@@ -1,6 +1,6 @@
 //! What one site serves: its pairs in order of preference, and the rustls configuration made of them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -16,6 +16,8 @@ pub struct Entry {
     pairs: Arc<Pairs>,
     config: Arc<ServerConfig>,
     challenge: bool,
+    /// For a name on demand: filled when a client first asks for it.
+    use_seen: Option<OnceLock<()>>,
 }
 
 impl Entry {
@@ -29,9 +31,30 @@ impl Entry {
         pairs: Vec<Arc<CertifiedPair>>,
         crypto: &TlsCommon,
     ) -> Result<Arc<Self>, CertsError> {
+        Self::make(site, pairs, crypto, None)
+    }
+
+    /// For a name that no site lists, served by the site with this place.
+    ///
+    /// # Errors
+    /// [`CertsError::Provider`] for a defect of the build.
+    pub fn on_demand(
+        site: u32,
+        pair: Arc<CertifiedPair>,
+        crypto: &TlsCommon,
+    ) -> Result<Arc<Self>, CertsError> {
+        Self::make(site, vec![pair], crypto, Some(OnceLock::new()))
+    }
+
+    fn make(
+        site: u32,
+        pairs: Vec<Arc<CertifiedPair>>,
+        crypto: &TlsCommon,
+        use_seen: Option<OnceLock<()>>,
+    ) -> Result<Arc<Self>, CertsError> {
         let pairs = Pairs::new(pairs)?;
         let config = crypto.server_config(Arc::clone(&pairs) as _, pairs.binding())?;
-        Ok(Arc::new(Self { site, pairs, config: Arc::new(config), challenge: false }))
+        Ok(Arc::new(Self { site, pairs, config: Arc::new(config), challenge: false, use_seen }))
     }
 
     /// For a TLS-ALPN-01 challenge (RFC 8737 §3): speaks `acme-tls/1` alone.
@@ -45,7 +68,7 @@ impl Entry {
     ) -> Result<Arc<Self>, CertsError> {
         let pairs = Pairs::new(vec![pair])?;
         let config = crypto.challenge_config(Arc::clone(&pairs) as _)?;
-        Ok(Arc::new(Self { site, pairs, config: Arc::new(config), challenge: true }))
+        Ok(Arc::new(Self { site, pairs, config: Arc::new(config), challenge: true, use_seen: None }))
     }
 
     /// The configuration for this site's handshakes.
@@ -58,6 +81,25 @@ impl Entry {
     #[must_use]
     pub fn is_for_challenge(&self) -> bool {
         self.challenge
+    }
+
+    /// Whether this is for a name that no site lists.
+    #[must_use]
+    pub fn is_on_demand(&self) -> bool {
+        self.use_seen.is_some()
+    }
+
+    /// A client asks for it. Of an entry on demand the first one is remembered; that is all it costs.
+    pub fn note_use(&self) {
+        if let Some(seen) = &self.use_seen {
+            seen.get_or_init(|| ());
+        }
+    }
+
+    /// Whether a client has asked for this entry on demand.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        self.use_seen.as_ref().is_some_and(|seen| seen.get().is_some())
     }
 
     /// The site's place in the model.

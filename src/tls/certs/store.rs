@@ -1,11 +1,12 @@
 //! Which entry answers for a name: exact names, then wildcards of one label; IP addresses and the default
 //! for clients that send no name. One lookup path for one name and for ten thousand.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Entry;
+use super::demanded::Demanded;
 use super::pair::parent_of;
 use crate::config::model::HostPattern;
 
@@ -21,6 +22,8 @@ pub struct Store {
     /// `None`: a known site that waits for its certificate.
     pages: Vec<Arc<Vec<Option<Arc<Entry>>>>>,
     challenge: Arc<HashMap<Box<[u8]>, Arc<Entry>>>,
+    /// There if certificates are obtained on demand.
+    demanded: Option<Demanded>,
 }
 
 /// Where the entry of a name is: its page and its place there, as one number.
@@ -30,6 +33,8 @@ struct Places {
     wildcard: HashMap<Box<[u8]>, u32>,
     ip: HashMap<IpAddr, u32>,
     default: Option<u32>,
+    /// Wildcards without a certificate whose names are obtained one by one.
+    by_demand: HashSet<u32>,
 }
 
 impl Places {
@@ -62,13 +67,20 @@ pub enum Lookup<'s> {
     Unknown,
     /// A site has it, but its certificate is not there yet.
     NotReady,
+    /// No site lists it, and it may have a certificate on demand.
+    OnDemand,
 }
 
 impl Store {
     /// An empty store to fill.
     #[must_use]
     pub fn builder() -> StoreBuilder {
-        StoreBuilder { places: Places::default(), entries: Vec::new(), challenge: HashMap::new() }
+        StoreBuilder {
+            places: Places::default(),
+            entries: Vec::new(),
+            challenge: HashMap::new(),
+            demanded: None,
+        }
     }
 
     /// The entry for a normalised `name`; without one, for the address that the client connected to, then
@@ -84,10 +96,35 @@ impl Store {
             }
         };
         match place.map(|place| self.at(*place)) {
-            None => none,
-            Some(None) => Lookup::NotReady,
             Some(Some(entry)) => Lookup::Found(entry),
+            found => {
+                let otherwise = if found.is_none() { none } else { Lookup::NotReady };
+                self.find_demanded(name, place.copied()).unwrap_or(otherwise)
+            }
         }
+    }
+
+    /// What is obtained on demand, unless a site at `place` has the name for itself.
+    fn find_demanded(&self, name: Option<&[u8]>, place: Option<u32>) -> Option<Lookup<'_>> {
+        let (name, demanded) = (name?, self.demanded.as_ref()?);
+        if place.is_some_and(|place| !self.places.by_demand.contains(&place)) {
+            return None;
+        }
+        Some(demanded.get(name).map_or(Lookup::OnDemand, Lookup::Found))
+    }
+
+    /// The entry on demand for a normalised name.
+    #[must_use]
+    pub fn demanded(&self, name: &[u8]) -> Option<&Arc<Entry>> {
+        self.demanded.as_ref()?.get(name)
+    }
+
+    /// `entry`, made by [`Entry::on_demand`], answers for a normalised name that no site lists; with `None`
+    /// there is none any more. Whether anything is obtained on demand; if not, nothing changes.
+    pub fn put_demanded(&mut self, name: &[u8], entry: Option<Arc<Entry>>) -> bool {
+        let Some(demanded) = &mut self.demanded else { return false };
+        demanded.put(name, entry);
+        true
     }
 
     /// The entry of a pending TLS-ALPN-01 challenge for a normalised name (RFC 8737 §3).
@@ -134,6 +171,7 @@ pub struct StoreBuilder {
     places: Places,
     entries: Vec<Option<Arc<Entry>>>,
     challenge: HashMap<Box<[u8]>, Arc<Entry>>,
+    demanded: Option<Demanded>,
 }
 
 impl StoreBuilder {
@@ -145,6 +183,19 @@ impl StoreBuilder {
     /// `host` is a site whose certificate is not there yet.
     pub fn add_pending(&mut self, host: &HostPattern) -> &mut Self {
         self.push(host, None)
+    }
+
+    /// Names that no site lists may have certificates on demand.
+    pub fn on_demand(&mut self) -> &mut Self {
+        self.demanded = Some(Demanded::default());
+        self
+    }
+
+    /// The names of the wildcard `host` have certificates on demand while it has none itself.
+    pub fn add_by_demand(&mut self, host: &HostPattern) -> &mut Self {
+        self.push(host, None);
+        self.places.by_demand.extend(self.places.of(host));
+        self
     }
 
     /// Clients that send no name get what `host`, which was added before, has.
@@ -171,7 +222,12 @@ impl StoreBuilder {
             }
             pages.push(Arc::new(page));
         }
-        Store { places: Arc::new(self.places), pages, challenge: Arc::new(self.challenge) }
+        Store {
+            places: Arc::new(self.places),
+            pages,
+            challenge: Arc::new(self.challenge),
+            demanded: self.demanded,
+        }
     }
 
     fn push(&mut self, host: &HostPattern, entry: Option<Arc<Entry>>) -> &mut Self {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rcgen::string::Ia5String;
 use rcgen::{CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
 
-use super::{CertifiedPair, CertsError, Entry, Lookup, PairError, Store};
+use super::{CertifiedPair, CertsError, Entry, Lookup, PairError, Store, StoreBuilder};
 use crate::config::model::HostPattern;
 use crate::tls::TlsCommon;
 
@@ -195,6 +195,7 @@ fn outcome(lookup: Lookup<'_>) -> Result<u32, &'static str> {
         Lookup::NoName => Err("no name"),
         Lookup::Unknown => Err("unknown"),
         Lookup::NotReady => Err("not ready"),
+        Lookup::OnDemand => Err("on demand"),
     }
 }
 
@@ -310,4 +311,70 @@ fn a_change_copies_one_page_and_leaves_the_origin_alone() {
     assert!(after.find_challenge(b"c.example").is_some() && before.find_challenge(b"c.example").is_none());
     assert!(after.end_challenge(b"c.example") && !after.end_challenge(b"c.example"));
     assert!(after.find_challenge(b"c.example").is_none());
+}
+
+#[test]
+fn names_on_demand_come_after_what_sites_have() {
+    let crypto = common();
+    let pair = pair(&["a.example"]);
+    let entry = |site| Entry::new(site, vec![Arc::clone(&pair)], &crypto).unwrap();
+    let local: IpAddr = "192.0.2.1".parse().unwrap();
+    let filled = |builder: &mut StoreBuilder| {
+        builder
+            .add(&exact("a.example"), entry(1))
+            .add_pending(&exact("wait.example"))
+            .add(&wildcard("w.example"), entry(2))
+            .add_pending(&wildcard("later.example"))
+            .add_by_demand(&wildcard("shop.example"));
+    };
+    let mut builder = Store::builder();
+    filled(&mut builder);
+    let mut off = builder.build();
+    assert!(!off.put_demanded(b"x.shop.example", Some(entry(9))), "off unless it was said");
+    assert_eq!(outcome(off.find(Some(b"x.shop.example"), local)), Err("not ready"));
+    assert_eq!(outcome(off.find(Some(b"other"), local)), Err("unknown"));
+
+    let mut builder = Store::builder();
+    filled(builder.on_demand());
+    let mut store = builder.build();
+    let find = |store: &Store, name: &[u8]| outcome(store.find(Some(name), local));
+    assert_eq!(find(&store, b"a.example"), Ok(1));
+    assert_eq!(find(&store, b"x.w.example"), Ok(2));
+    assert_eq!(find(&store, b"wait.example"), Err("not ready"), "a site's own certificate is on its way");
+    assert_eq!(find(&store, b"x.later.example"), Err("not ready"));
+    for name in [&b"other"[..], b"x.shop.example", b"y.x.shop.example"] {
+        assert_eq!(find(&store, name), Err("on demand"));
+    }
+    assert_eq!(outcome(store.find(None, local)), Err("no name"));
+    let before = store.clone();
+    let demanded = || Entry::on_demand(7, Arc::clone(&pair), &crypto).unwrap();
+    for name in [&b"other"[..], b"x.shop.example", b"a.example", b"x.w.example"] {
+        assert!(store.put_demanded(name, Some(demanded())));
+    }
+    assert_eq!(find(&store, b"other"), Ok(7));
+    assert_eq!(find(&store, b"x.shop.example"), Ok(7));
+    assert_eq!(
+        (find(&store, b"a.example"), find(&store, b"x.w.example")),
+        (Ok(1), Ok(2)),
+        "sites come first"
+    );
+    assert_eq!(find(&before, b"other"), Err("on demand"), "a copy is not changed");
+    assert!(store.put_demanded(b"other", None) && store.demanded(b"other").is_none());
+    assert_eq!(find(&store, b"other"), Err("on demand"));
+    // The wildcard has got a certificate after all.
+    store.put(&wildcard("shop.example"), Some(entry(3)));
+    assert_eq!(find(&store, b"x.shop.example"), Ok(3));
+}
+
+#[test]
+fn the_first_use_of_an_entry_on_demand_is_remembered() {
+    let (crypto, pair) = (common(), pair(&["a.example"]));
+    let entry = Entry::on_demand(7, Arc::clone(&pair), &crypto).unwrap();
+    assert!(entry.is_on_demand() && !entry.is_in_use());
+    entry.note_use();
+    entry.note_use();
+    assert!(entry.is_in_use());
+    let entry = Entry::new(7, vec![pair], &crypto).unwrap();
+    entry.note_use();
+    assert!(!entry.is_on_demand() && !entry.is_in_use());
 }

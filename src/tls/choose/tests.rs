@@ -153,6 +153,24 @@ fn sites_are_chosen_by_name_and_protocol() {
 }
 
 #[test]
+fn a_name_that_may_have_a_certificate_is_refused_in_its_own_way() {
+    let (crypto, pair) = (common(), pair(&["a.example"]));
+    let mut builder = Store::builder();
+    builder.on_demand().add(&exact("a.example"), entry(1, &[&pair], &crypto));
+    let mut store = builder.build();
+    let any = client(&[TLS13, TLS12], &[ECDSA], &[]);
+    assert_eq!(outcome(&store, &any, "b.example"), Err(Refusal::OnDemand));
+    let challenge = client(&[TLS13, TLS12], &[ECDSA], &["acme-tls/1"]);
+    assert_eq!(
+        outcome(&store, &challenge, "b.example"),
+        Err(Refusal::NoChallenge),
+        "an authority never waits"
+    );
+    store.put_demanded(b"b.example", Some(Entry::on_demand(4, Arc::clone(&pair), &crypto).unwrap()));
+    assert_eq!(outcome(&store, &any, "B.example"), Ok((4, Alpn::None)));
+}
+
+#[test]
 fn addresses_are_served_to_clients_that_send_no_name() {
     let (crypto, pair) = (common(), pair(&["127.0.0.1"]));
     let mut builder = Store::builder();
@@ -167,6 +185,7 @@ fn alerts_and_reasons_are_those_of_the_design() {
         (Refusal::NoServerName, 112),
         (Refusal::UnknownServerName, 112),
         (Refusal::CertificateNotReady, 112),
+        (Refusal::OnDemand, 112),
         (Refusal::NoChallenge, 120),
         (Refusal::NoProtocolInCommon, 120),
         (Refusal::NoVersionInCommon, 70),

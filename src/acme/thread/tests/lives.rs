@@ -42,7 +42,7 @@ fn two_instances_on_one_storage_order_once_and_both_serve() {
 fn a_panic_of_the_thread_is_caught_and_it_goes_on() {
     let mut bench = Bench::new("panic");
     bench.slots.clear();
-    let handle = spawn(bench.outside(), bench.wanted()).unwrap();
+    let handle = spawn(bench.outside(), bench.wanted(), None).unwrap();
     let began = Instant::now();
     let until = |holds: &dyn Fn() -> bool| {
         while !holds() {

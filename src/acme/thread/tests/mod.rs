@@ -2,6 +2,7 @@
 
 mod clocks;
 mod crashes;
+mod demand;
 mod failures;
 mod issuance;
 mod lives;
