@@ -414,6 +414,22 @@ pub const LEASE_QUIET: Duration = Duration::from_secs(30);
 /// From a claim to leadership: any leader whose sign of life it replaced has ended by then.
 pub const LEASE_SETTLE: Duration = Duration::from_secs(30);
 
+// Answers of challenges that instances with one state directory share: see `acme::store::SharedAnswer`.
+
+/// Between two looks of a follower for answers to give.
+pub const ACME_SHARED_LOOK: Duration = Duration::from_secs(1);
+/// From writing an answer to telling the authority, while a process of this machine follows: one look, and
+/// the time to carry it out.
+pub const ACME_SHARED_SPREAD: Duration = Duration::from_millis(1500);
+/// The same where other machines may follow: their kernel may show a directory as it was a second ago
+/// (`actimeo=1`; nfs(5)).
+pub const ACME_SHARED_SPREAD_FAR: Duration = Duration::from_secs(3);
+/// Answers that a follower takes: two orders of 100 names are open at once, and what a killed leader left.
+pub const ACME_SHARED_ANSWERS: usize = 1024;
+/// Bytes of a shared answer: a token of 128, a dot and a thumbprint of 43, or a digest of 43.
+pub const ACME_SHARED_BYTES: u64 = 256;
+
+const _: () = assert!(ACME_SHARED_SPREAD.as_millis() > ACME_SHARED_LOOK.as_millis(), "a follower has looked");
 const _: () =
     assert!(LEASE_VALID.as_secs() >= 3 * LEASE_INTERVAL.as_secs(), "one failure ends no leadership");
 const _: () = assert!(LEASE_SETTLE.as_secs() >= LEASE_VALID.as_secs(), "a claim outlasts who led before it");

@@ -1,21 +1,21 @@
 //! Showing control over names (RFC 8555 §8): answers of challenges are put into service, and always taken
 //! out again.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::ca::{Authorization, AuthorizationStatus, Offer};
 use super::dns::{self, Challenge, Presented, Provider, Standing};
-use super::install::Install;
-use super::keys::{self, KeyError};
+use super::keys::KeyError;
 use super::plan::{self, SlotState};
 use super::slot::{Identifier, Slot};
+use super::store::{SharedAnswer, SharedName};
 use crate::config::model::ChallengeKind;
-use crate::tls::certs::CertifiedPair;
+
+mod board;
+
+pub use board::Board;
 
 /// How long an answer stays after the verdict: authorities look from several places, and a slow one may
 /// come when the others have decided.
@@ -68,82 +68,6 @@ impl fmt::Display for SolveError {
 }
 
 impl std::error::Error for SolveError {}
-
-/// Answers that are in service. The same answer may be wanted by several orders, the newer of which may
-/// come while the older one's still lingers, so they are counted.
-pub struct Board {
-    install: Arc<dyn Install>,
-    tokens: RefCell<BTreeMap<String, u32>>,
-    names: RefCell<BTreeMap<Identifier, u32>>,
-    orphans: RefCell<Vec<Record>>,
-}
-
-impl Board {
-    /// An empty one.
-    #[must_use]
-    pub fn new(install: Arc<dyn Install>) -> Rc<Self> {
-        Rc::new(Self {
-            install,
-            tokens: RefCell::default(),
-            names: RefCell::default(),
-            orphans: RefCell::default(),
-        })
-    }
-
-    fn answer_http(&self, token: &str, key_authorization: &str) {
-        *self.tokens.borrow_mut().entry(token.to_owned()).or_default() += 1;
-        self.install.answer_http(token, key_authorization);
-    }
-
-    fn answer_tls(&self, identifier: &Identifier, pair: Arc<CertifiedPair>) {
-        *self.names.borrow_mut().entry(identifier.clone()).or_default() += 1;
-        self.install.answer_tls(identifier, pair);
-    }
-
-    fn forget(&self, answer: &Answer) {
-        match answer {
-            Answer::Http(token) => {
-                if last(&mut self.tokens.borrow_mut(), token) {
-                    self.install.forget_http(token);
-                }
-            }
-            Answer::Tls(identifier) => {
-                if last(&mut self.names.borrow_mut(), identifier) {
-                    self.install.forget_tls(identifier);
-                }
-            }
-        }
-    }
-
-    /// Records of orders that were given up in the middle, for [`clean`].
-    pub fn orphans(&self) -> Vec<Record> {
-        self.orphans.take()
-    }
-}
-
-impl Drop for Board {
-    fn drop(&mut self) {
-        // Only what a defect of the thread left: nothing stays in service that nobody takes out.
-        self.tokens.get_mut().keys().for_each(|token| self.install.forget_http(token));
-        self.names.get_mut().keys().for_each(|identifier| self.install.forget_tls(identifier));
-    }
-}
-
-/// Counts one less; whether it was the last.
-fn last<K: Ord>(counts: &mut BTreeMap<K, u32>, key: &K) -> bool {
-    let Some(count) = counts.get_mut(key) else { return false };
-    *count = count.saturating_sub(1);
-    let over = *count == 0;
-    if over {
-        counts.remove(key);
-    }
-    over
-}
-
-enum Answer {
-    Http(String),
-    Tls(Identifier),
-}
 
 /// A DNS record that was written, or may have been.
 pub struct Record {
@@ -201,8 +125,9 @@ pub struct Means<'a> {
 /// [`Board::orphans`].
 pub struct Guards {
     board: Rc<Board>,
-    answers: Vec<Answer>,
+    answers: Vec<SharedName>,
     records: Vec<Record>,
+    lines: Vec<String>,
     /// What the authority may be told to look at.
     pub ready: Vec<(Identifier, ChallengeKind)>,
 }
@@ -220,7 +145,7 @@ impl Guards {
             });
         }
         // One by one, so that what is not yet taken away when this is dropped goes to the orphans.
-        let mut lines = Vec::new();
+        let mut lines = std::mem::take(&mut self.lines);
         while let Some(record) = self.records.pop() {
             lines.extend(clean(vec![record]).await);
         }
@@ -245,14 +170,22 @@ pub async fn present(
     means: &Means<'_>,
     authorizations: &[Authorization],
 ) -> Result<Guards, SolveError> {
-    let mut guards =
-        Guards { board: Rc::clone(board), answers: Vec::new(), records: Vec::new(), ready: Vec::new() };
+    let mut guards = Guards {
+        board: Rc::clone(board),
+        answers: Vec::new(),
+        records: Vec::new(),
+        lines: Vec::new(),
+        ready: Vec::new(),
+    };
     for authorization in authorizations {
         if authorization.status == AuthorizationStatus::Pending {
             let offer = choose(means, authorization)?;
             answer(&mut guards, means, &authorization.identifier, offer).await?;
             guards.ready.push((authorization.identifier.clone(), offer.kind));
         }
+    }
+    if !guards.answers.is_empty() {
+        board.spread().await;
     }
     for record in &guards.records {
         let Some(presented) = &record.presented else { continue };
@@ -282,18 +215,21 @@ async fn answer(
     offer: &Offer,
 ) -> Result<(), SolveError> {
     match offer.kind {
-        ChallengeKind::Http01 => {
-            guards.board.answer_http(&offer.token, &offer.key_authorization);
-            guards.answers.push(Answer::Http(offer.token.clone()));
-        }
-        ChallengeKind::TlsAlpn01 => {
-            let pair = keys::challenge_pair(identifier, &offer.digest, means.now).map_err(SolveError::Key)?;
-            guards.board.answer_tls(identifier, pair);
-            guards.answers.push(Answer::Tls(identifier.clone()));
-        }
+        ChallengeKind::Http01 => give(guards, means, board::http(&offer.token, &offer.key_authorization))?,
+        ChallengeKind::TlsAlpn01 => give(guards, means, board::tls(identifier, offer.digest))?,
         ChallengeKind::Dns01 => write(guards, means, identifier, offer).await?,
         ChallengeKind::DnsPersist01 => look_up(means, identifier).await?,
     }
+    Ok(())
+}
+
+fn give(
+    guards: &mut Guards,
+    means: &Means<'_>,
+    (name, answer): (SharedName, SharedAnswer),
+) -> Result<(), SolveError> {
+    guards.lines.extend(guards.board.answer(&name, &answer, means.now)?);
+    guards.answers.push(name);
     Ok(())
 }
 

@@ -63,7 +63,7 @@ enum CertsActions {
     Export {
         /// The name of the certificate, as `lockring certs` shows it
         name: String,
-        /// The directory, which has to be there
+        /// The directory, made if it is not there
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
     },

@@ -32,7 +32,6 @@ use crate::harness::pki::{Authority, Leaf};
 use crate::harness::python::tool;
 use crate::harness::{Client, Lockring, Origin, Setup, eventually};
 
-
 /// A site whose files are in a directory of the test.
 struct Site {
     scratch: Scratch,

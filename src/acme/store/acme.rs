@@ -9,6 +9,9 @@
 //!   certs/SLOT/7/certificate.pem, key.pem, meta.json
 //!   certs/SLOT/current -> 7                  the two generations before it stay
 //!   orders/SLOT/key.pem, order.json          an order under way
+//!   challenges/http-01/TOKEN                 answers that every instance gives: see `challenges`
+//!   challenges/tls-alpn-01/NAME
+//!   FOLLOWERS                                locked by instances that look for them
 //!   plan/SLOT/plan.json, budget.json         when to try again
 //!   status.json                              0640, for people and programs that look
 //!   corrupt/TIME-SLOT/                       what could not be read, kept for people

@@ -177,7 +177,7 @@ impl Engine {
             demand: Demanding::default(),
             model: Arc::clone(&model),
         };
-        let board = Board::new(Arc::clone(&outside.install));
+        let board = Board::new(Arc::clone(&outside.install), outside.store.clone());
         let hooks = Hooks::new(model.acme.hook.clone());
         let engine = Self {
             outside,

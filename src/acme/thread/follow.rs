@@ -39,6 +39,7 @@ impl Engine {
         if let Err(error) = standing {
             self.note_storage(Some(error.to_string()));
         }
+        self.board.lead(is, self.now());
         if follows && !was && !followed {
             self.say("another process renews certificates; this one serves what it stores");
         } else if is && followed {
@@ -51,6 +52,17 @@ impl Engine {
         }
         if !is {
             self.follow();
+        }
+    }
+
+    /// Answers challenges of orders that another process with this state directory has under way, until the
+    /// task is ended.
+    pub async fn answer_for_others(self: Rc<Self>) {
+        loop {
+            match self.board.look(self.now()) {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => self.board.told_who_leads().await,
+            }
         }
     }
 

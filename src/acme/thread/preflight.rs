@@ -10,10 +10,12 @@ use super::attempt::Attempt;
 use super::engine::{Busy, Engine};
 use crate::acme::ca::Session;
 use crate::acme::commands::Look;
+use crate::acme::install::Install;
 use crate::acme::order::Failed;
 use crate::acme::plan::{self, FailureKind, SlotState, account_key, orderable};
 use crate::acme::preflight::{self, Eyes, Verdict, Wish};
 use crate::acme::slot::Slot;
+use crate::acme::store::Audience;
 use crate::config::model::Authority;
 use crate::handoff::desk::Answer;
 use crate::limits;
@@ -37,8 +39,7 @@ pub(super) async fn before_order(
         ..Wish::new(&attempt.slot, &attempt.authority, state, &model)
     };
     let eyes = Eyes::new(&wish, &model);
-    let install = Arc::clone(&engine.outside.install);
-    let verdict = preflight::preflight(&wish, &eyes, Some(install)).await;
+    let verdict = preflight::preflight(&wish, &eyes, engine.to_knock_with()).await;
     for line in verdict.lines(preflight::Severity::Warning) {
         engine.say(&format!("warning: {}: before the order: {line}", attempt.name));
     }
@@ -49,6 +50,14 @@ pub(super) async fn before_order(
     }
     verdict.steer(state, &attempt.slot.policy.challenges);
     Ok(())
+}
+
+impl Engine {
+    /// What answers knocks at the addresses of names. With other processes on the state directory it may be one
+    /// of them that opens, which would look like somebody else although it answers authorities as well.
+    pub(super) fn to_knock_with(&self) -> Option<Arc<dyn Install>> {
+        (self.store().audience() == Audience::Nobody).then(|| Arc::clone(&self.outside.install))
+    }
 }
 
 /// Looks at the names of all slots and orders nothing. Slots that were not reached in
@@ -116,7 +125,7 @@ async fn look_at(engine: Rc<Engine>, slot: Arc<Slot>, turn: Option<Turn>) -> Loo
                 account: known.as_ref().map(|(session, _)| session.account_url()),
                 ..Wish::new(&slot, authority, &state, &model)
             };
-            let install = turn.as_ref().map(|_| Arc::clone(&engine.outside.install));
+            let install = turn.as_ref().and_then(|_| engine.to_knock_with());
             preflight::preflight(&wish, &Eyes::new(&wish, &model), install).await
         }
         None => Verdict::default(),

@@ -70,6 +70,7 @@ impl Engine {
             hooks.serve(|line| say(&format!("warning: hook: {line}"))).await;
         });
         self.first_look();
+        self.spawn(Rc::clone(&self).answer_for_others());
         loop {
             let wait = self.round();
             let woken = tokio::select! {
@@ -376,6 +377,8 @@ impl Engine {
 
     /// Gives up what is under way, which the next start takes up, and the leadership.
     async fn stop(self: &Rc<Self>, answer: Option<Answer<()>>) {
+        // Others go on answering its challenges.
+        self.board.lead(false, self.now());
         self.tasks.borrow_mut().abort_all();
         let mut tasks = std::mem::take(&mut *self.tasks.borrow_mut());
         while tasks.join_next().await.is_some() {}

@@ -16,9 +16,21 @@ const LOCAL_FILE_SYSTEMS: [u32; 8] =
 /// # Errors
 /// The system call's, such as that the file system has no locks.
 pub fn try_lock(file: &File) -> io::Result<bool> {
+    flock(file, libc::LOCK_EX)
+}
+
+/// Takes a lock that any number may share, and that keeps [`try_lock`] out; the rest is as there.
+///
+/// # Errors
+/// As of [`try_lock`].
+pub fn try_lock_shared(file: &File) -> io::Result<bool> {
+    flock(file, libc::LOCK_SH)
+}
+
+fn flock(file: &File, kind: libc::c_int) -> io::Result<bool> {
     loop {
         // SAFETY: the descriptor is open as long as `file`.
-        let result = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
+        let result = unsafe { libc::flock(file.as_raw_fd(), kind | libc::LOCK_NB) };
         if result == 0 {
             return Ok(true);
         }
@@ -56,6 +68,18 @@ mod tests {
         assert!(!try_lock(&second).unwrap());
         drop(first);
         assert!(try_lock(&second).unwrap());
+    }
+
+    #[test]
+    fn a_shared_lock_is_had_by_many_and_keeps_the_one_out() {
+        let path = std::env::temp_dir().join(format!("lockring-flock-shared-{}", std::process::id()));
+        let [first, second, third] = std::array::from_fn(|_| File::create(&path).unwrap());
+        std::fs::remove_file(&path).unwrap();
+        assert!(try_lock_shared(&first).unwrap() && try_lock_shared(&second).unwrap());
+        drop(first);
+        assert!(!try_lock(&third).unwrap());
+        drop(second);
+        assert!(try_lock(&third).unwrap());
     }
 
     #[test]

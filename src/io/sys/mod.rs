@@ -12,7 +12,7 @@ mod process;
 mod socket;
 
 pub use clock::since_boot;
-pub use file::{is_local, try_lock};
+pub use file::{is_local, try_lock, try_lock_shared};
 pub use inotify::{Event, Inotify, Watch};
 pub use peer::peer_user;
 pub use priority::{be_idle, be_nice};

@@ -165,6 +165,32 @@ fn two_processes_on_one_state_directory_order_each_name_once_and_serve_the_same(
 }
 
 #[test]
+fn an_authority_that_comes_to_the_process_that_does_not_order_finds_the_answer_there() {
+    let program = need!(program(), "pebble");
+    let pebble = Pebble::start(&program, Options::new());
+    let trust = pebble.trusting();
+    for kind in ["http-01", "tls-alpn-01"] {
+        let state = Scratch::new();
+        let name = format!("{kind}.example.com");
+        let setup = || {
+            let challenge = format!("challenge = \"{kind}\"");
+            let setup = Setup::new().site(&name, "demo").state(state.path());
+            setup.certified_with(&pebble, "classic", &challenge)
+        };
+        let mut leader = setup().listen(0, 0).start();
+        // Nobody is where the authority looks.
+        leader.wait_message("next try");
+        let mut follower = setup().start();
+        follower.wait_message("another process renews certificates");
+        renew(&leader, &name);
+        let serials = [&leader, &follower].map(|proxy| serial(&served(proxy, &name, &trust)));
+        assert_eq!(serials[0], serials[1], "{kind}");
+        let failures = leader.messages().iter().filter(|line| line.contains("next try")).count();
+        assert_eq!(failures, 1, "only the first: {:#?}", leader.messages());
+    }
+}
+
+#[test]
 fn a_full_disk_before_the_order_costs_no_order_and_one_after_it_is_served_from_memory() {
     let program = need!(program(), "pebble");
     need!(tool("mount"), "mount");

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::acme::ca::Step;
+use crate::acme::thread::engine::Engine;
 use crate::acme::thread::testing::{Bench, simulate, slot, wait};
 use crate::acme::thread::{Clock, spawn};
 use crate::config::model::ChallengeKind;
@@ -75,5 +76,18 @@ fn a_process_that_stops_gives_leadership_back_and_is_resumed() {
         bench.gate = None;
         bench.process(async |_| bench.until("resumed", 30, || bench.on_disk("a.test").is_some()).await).await;
         assert_eq!(bench.ca.requests(Step::NewOrder), 1);
+    });
+}
+
+#[test]
+fn nobody_knocks_where_another_process_may_open() {
+    simulate("knock", async |bench| {
+        let (_, _, status) = crate::acme::commands::handle(Default::default());
+        let engine = Engine::new(bench.outside(), &bench.wanted(), status, 0);
+        assert!(engine.to_knock_with().is_some());
+        let follower = bench.store().attend().unwrap();
+        assert!(engine.to_knock_with().is_none());
+        drop(follower);
+        assert!(engine.to_knock_with().is_some());
     });
 }
