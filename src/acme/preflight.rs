@@ -2,7 +2,7 @@
 //! here, by addresses of both families; whether CAA records let the authority issue; whether port 80 and 443
 //! of these addresses are answered by this very process; whether records of DNS-01 have a place to stand.
 //!
-//! [`look`] gathers facts and [`judge`] says what they mean. An *error* is what would certainly fail: no
+//! [`look()`] gathers facts and [`judge()`] says what they mean. An *error* is what would certainly fail: no
 //! order is placed. A *warning* is what cannot be known from here, such as an address that a machine behind
 //! NAT cannot reach although everybody else can: the order goes on.
 //!

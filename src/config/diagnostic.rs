@@ -84,7 +84,7 @@ codes! {
     AddressInUse "E030" "Another process listens on this address.";
     AddressRefused "E031" "This address cannot be listened on.";
     BadSecret "E032" "Not the place of a secret, such as \"file:PATH\" or \"env:NAME\".";
-    BadUrl "E033" "Not a URL such as \"https://ca.internal/directory\".";
+    BadUrl "E033" "Not a URL such as \"https://…\".";
     BadName "E034" "Not a name that can stand here.";
     Challenge "E035" "Control over a name cannot be shown to an authority.";
     SecretUnreadable "E036" "A secret cannot be read, or is not what its option takes.";

@@ -32,7 +32,7 @@ thread_local! {
     static SEEN: RefCell<Pair> = const { RefCell::new(Pair { client: None, server: None }) };
 }
 
-/// The key log of a server configuration whose connections keep [`TrafficSecrets`].
+/// The key log of a server configuration whose connections keep their own secrets.
 #[derive(Debug)]
 pub struct Capture;
 

@@ -41,7 +41,7 @@ impl Eyes {
     }
 }
 
-/// Finds out what [`super::judge`] needs. Without `install` nobody knocks. Names that were not reached in
+/// Finds out what [`super::judge()`] needs. Without `install` nobody knocks. Names that were not reached in
 /// [`limits::PREFLIGHT_TOTAL`] are left out.
 pub async fn look(wish: &Wish<'_>, eyes: &Eyes, install: Option<Arc<dyn Install>>) -> Facts {
     let end = Instant::now() + limits::PREFLIGHT_TOTAL;

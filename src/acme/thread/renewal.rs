@@ -69,6 +69,8 @@ pub(super) async fn revoke(
         let now = engine.now();
         engine.with(&name, |run, _| {
             run.state.revoked(now);
+            // Whoever revokes by hand does not want to wait for the spacing of orders.
+            run.state.force();
             run.wake = 0;
         });
         let _ = engine.save(&name);

@@ -67,7 +67,7 @@ fn slot(name: &str, run: &Run, world: &World, now: u64, local: u64) -> SlotStatu
         not_before: pair.map(|pair| pair.not_before()),
         not_after: pair.map(|pair| pair.not_after()),
         generation: run.serving.as_ref().and_then(|serving| serving.generation),
-        renew_at: certificate.map(|_| plan.due_at()),
+        renew_at: certificate.map(|_| plan.due_at()).filter(|at| *at > 0),
         next_attempt: next_attempt(run, world, now),
         window_start: window.map(|window| window.start),
         window_end: window.map(|window| window.end),

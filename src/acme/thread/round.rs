@@ -288,22 +288,26 @@ impl Engine {
         if !self.world.borrow().leader {
             return Err(CommandError::NotLeader);
         }
+        let now = self.now();
         let mut world = self.world.borrow_mut();
-        let mut count = 0;
+        let (mut is_known, mut count) = (false, 0);
         for (known, run) in &mut world.runs {
             if name.is_some_and(|name| name != known) {
                 continue;
             }
-            count += 1;
+            is_known = true;
             if force {
                 run.state.force();
             } else if let Some(failing) = &mut run.state.failing {
                 failing.wait = 0;
+            } else if run.state.due_at() > now {
+                continue;
             }
             run.wake = 0;
+            count += 1;
         }
         match name {
-            Some(name) if count == 0 => Err(CommandError::Unknown(name.to_owned())),
+            Some(name) if !is_known => Err(CommandError::Unknown(name.to_owned())),
             _ => Ok(count),
         }
     }
