@@ -344,7 +344,8 @@ pub(super) fn told(files: &CertificateFiles, faults: &[Fault]) -> String {
 }
 
 fn without_certificate(site: &Site) -> String {
-    if site.acme.is_some() && !local_ca::is_local(&site.host) {
+    let asked_for = site.tls == SiteTls::Acme || !local_ca::is_local(&site.host);
+    if site.acme.is_some() && asked_for {
         return format!("{}: a certificate is being obtained; until then clients are refused", site.host);
     }
     format!(
