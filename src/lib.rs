@@ -31,8 +31,12 @@
 //!     rings. The only atomics.
 //! 11. [`io`]: the engine room, the only one that names the runtime: workers, listeners, connections,
 //!     dialling, buffers and deadlines. It moves bytes and decides nothing about protocols.
-//! 12. [`acme`]: where certificates come from: the local CA and the store; CAs on the network come later.
-//! 13. [`ops`]: start, files, signals, drain, the log writer, trust.
+//! 12. [`acme`]: where certificates come from: the local CA, authorities on the network (ACME) with their
+//!     plan, challenges and DNS, and the store that keeps all of it.
+//! 13. [`ops`]: start, checks, certificate files and the owner of what is served, signals, drain, the admin
+//!     socket, the log writer, the resolver, trust.
+//!
+//! [`cli`] stands below all rooms: it reads the command line and says what a room found.
 //!
 //! # The walk of one request
 //!
@@ -55,11 +59,17 @@
 //!
 //! * **Workers**, one per CPU in `workers`, each pinned, with its own ring, listening sockets
 //!   (`SO_REUSEPORT`), connections, upstream pools, deadlines and counters. They share no lock.
-//! * **Control**: signals, files, drain. It publishes snapshots and reads counters; no worker waits for
-//!   it.
+//! * **Main**: starts all others, then waits for the workers to end.
+//! * **Signals**: tells the workers to drain, or to stop.
 //! * **Log**: writes access lines in batches. When its ring is full, lines are dropped and counted.
+//! * **Resolver**: looks up names of upstreams.
+//! * **Certificates**: sees certificate files change, reads them, and renews what the local CA signed.
+//! * **Acme**, if a site needs an authority: an event loop of its own at the lowest priority. It alone speaks
+//!   to authorities and writes what is kept of them, and it is started anew after a defect.
+//! * **Admin**: answers commands, with a short-lived thread for each connection.
 //!
-//! Names of upstreams are looked up apart from the workers too, and reach them as published snapshots.
+//! Resolver, certificates and acme publish snapshots ([`handoff`]); no worker waits for any of them. The last
+//! two take turns at the one owner of certificates, which workers never touch.
 //!
 //! # What must hold
 //!

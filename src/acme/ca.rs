@@ -230,12 +230,6 @@ impl Session {
         self.bridge.directory().is_some_and(|directory| directory.renewal_info.is_some())
     }
 
-    /// URL of the terms of service, if the directory has it.
-    #[must_use]
-    pub fn terms_of_service(&self) -> Option<String> {
-        self.bridge.directory().and_then(|directory| directory.meta.terms_of_service.clone())
-    }
-
     /// Names that CAA records may give this authority (RFC 8659), if the directory lists them.
     #[must_use]
     pub fn caa_identities(&self) -> Vec<String> {

@@ -85,13 +85,6 @@ impl From<rcgen::Error> for Error {
     }
 }
 
-/// Whether clients refuse any certificate for this pattern: browsers, OpenSSL and rustls take no wildcard
-/// directly under a name of one label, such as `*.localhost`. `*.app.localhost` is taken.
-#[must_use]
-pub fn is_too_wide(host: &HostPattern) -> bool {
-    matches!(host, HostPattern::Wildcard(parent) if !parent.contains('.'))
-}
-
 /// What others must trust so that leafs are trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Root {

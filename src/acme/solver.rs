@@ -47,6 +47,8 @@ pub enum SolveError {
     },
     /// The certificate that answers TLS-ALPN-01 could not be made.
     Key(KeyError),
+    /// The authority wants to look at a name that was not asked for. It would get to programs and zones.
+    NotAsked(Identifier),
 }
 
 impl fmt::Display for SolveError {
@@ -63,6 +65,10 @@ impl fmt::Display for SolveError {
             Self::Dns { identifier, error } => write!(f, "{identifier}: dns-01: {error}"),
             Self::NotAllowed { identifier, why } => write!(f, "{identifier}: dns-persist-01: {why}"),
             Self::Key(error) => error.fmt(f),
+            Self::NotAsked(identifier) => {
+                let name = identifier.to_string();
+                write!(f, "the authority asks for {name:?}, which is not in the order")
+            }
         }
     }
 }
@@ -92,17 +98,17 @@ impl Record {
     }
 }
 
-/// Takes records away; gives a line for each that may still be there.
-pub async fn clean(records: Vec<Record>) -> Vec<String> {
-    let mut lines = Vec::new();
-    for record in records {
-        let cleaned = record.provider.cleanup(&record.challenge(), record.presented.as_ref()).await;
-        if let Err(error) = cleaned {
-            let name = &record.identifier;
-            lines.push(format!("{name}: the record of dns-01 may still be there: {error}"));
-        }
-    }
-    lines
+/// Takes records away; gives a line for each that may still be there. Those that are not taken away yet when
+/// this is given up go back to [`Board::orphans`].
+pub async fn clean(board: &Rc<Board>, records: Vec<Record>) -> Vec<String> {
+    let guards = Guards {
+        board: Rc::clone(board),
+        answers: Vec::new(),
+        records,
+        lines: Vec::new(),
+        ready: Vec::new(),
+    };
+    guards.finish().await
 }
 
 /// Who asks, and by what means.
@@ -144,10 +150,15 @@ impl Guards {
                 answers.iter().for_each(|answer| board.forget(answer));
             });
         }
-        // One by one, so that what is not yet taken away when this is dropped goes to the orphans.
         let mut lines = std::mem::take(&mut self.lines);
-        while let Some(record) = self.records.pop() {
-            lines.extend(clean(vec![record]).await);
+        // Each stays in the list until it is taken away: what is left when this is dropped goes to the orphans.
+        while let Some(record) = self.records.last() {
+            let cleaned = record.provider.cleanup(&record.challenge(), record.presented.as_ref()).await;
+            if let Err(error) = cleaned {
+                let name = &record.identifier;
+                lines.push(format!("{name}: the record of dns-01 may still be there: {error}"));
+            }
+            self.records.pop();
         }
         lines
     }
@@ -178,6 +189,9 @@ pub async fn present(
         ready: Vec::new(),
     };
     for authorization in authorizations {
+        if !is_asked(means.slot, &authorization.identifier) {
+            return Err(SolveError::NotAsked(authorization.identifier.clone()));
+        }
         if authorization.status == AuthorizationStatus::Pending {
             let offer = choose(means, authorization)?;
             answer(&mut guards, means, &authorization.identifier, offer).await?;
@@ -193,6 +207,16 @@ pub async fn present(
         seen.map_err(|error| dns_error(&record.identifier, error))?;
     }
     Ok(guards)
+}
+
+/// Whether the slot has this name; some authorities give a wildcard's without its `*.`.
+fn is_asked(slot: &Slot, identifier: &Identifier) -> bool {
+    slot.identifiers.iter().any(|asked| match (asked, identifier) {
+        (Identifier::Dns(asked), Identifier::Dns(name)) => {
+            asked == name || asked.strip_prefix("*.") == Some(name)
+        }
+        _ => asked == identifier,
+    })
 }
 
 /// The configured kind, or the next one that fits and is on offer.
@@ -268,4 +292,44 @@ async fn look_up(means: &Means<'_>, identifier: &Identifier) -> Result<(), Solve
 
 fn dns_error(identifier: &Identifier, error: dns::Error) -> SolveError {
     SolveError::Dns { identifier: identifier.clone(), error: Box::new(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::acme::ca::ChallengeStatus;
+    use crate::acme::store::AcmeStore;
+    use crate::acme::thread::testing::{Recorder, slot};
+
+    fn pending(name: &str) -> Authorization {
+        let offer = Offer {
+            kind: ChallengeKind::Http01,
+            token: "t".to_owned(),
+            key_authorization: "t.k".to_owned(),
+            digest: [0; 32],
+            dns_value: String::new(),
+            status: ChallengeStatus::Pending,
+            error: None,
+        };
+        let identifier = Identifier::Dns(name.to_owned());
+        let status = AuthorizationStatus::Pending;
+        Authorization { identifier, status, offers: vec![offer], errors: Vec::new() }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn nothing_is_answered_for_a_name_that_was_not_asked_for() {
+        let install: Arc<Recorder> = Arc::default();
+        let scratch = crate::acme::store::tests::Scratch::new("solver");
+        let board = Board::new(Arc::clone(&install) as _, AcmeStore::open(&scratch.store()));
+        let slot = slot(&["a.test"], ChallengeKind::Http01);
+        let state = SlotState::default();
+        let means = Means { slot: &slot, state: &state, provider: None, account: "", issuers: &[], now: 0 };
+        assert!(present(&board, &means, &[pending("a.test")]).await.is_ok());
+        for name in ["b.test", "$(reboot).test", "x.a.test", "test"] {
+            assert!(present(&board, &means, &[pending(name)]).await.is_err(), "{name}");
+        }
+        assert!(install.tokens.lock().unwrap().is_empty());
+    }
 }

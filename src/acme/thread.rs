@@ -37,7 +37,7 @@ mod renewal;
 mod report;
 mod round;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 

@@ -38,7 +38,6 @@ pub(super) struct Directory {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Meta {
-    pub(super) terms_of_service: Option<String>,
     #[serde(default)]
     pub(super) caa_identities: Vec<String>,
 }

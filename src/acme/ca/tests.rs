@@ -125,7 +125,6 @@ fn what_the_directory_says() {
         assert_eq!(session.profiles(), ["classic", "shortlived"]);
         assert!(session.has_renewal_info());
         assert_eq!(session.caa_identities(), ["ca.test"]);
-        assert_eq!(session.terms_of_service().as_deref(), Some("https://ca.test/terms"));
         let now = Behaviour::default().now;
         assert_eq!(session.authority_time(), Some(now));
         tokio::time::advance(Duration::from_secs(100)).await;

@@ -161,6 +161,30 @@ async fn an_alias_to_a_name_that_is_not_there_yet_ends_there() {
 }
 
 #[tokio::test]
+async fn no_program_is_told_an_alias_that_is_no_host_name() {
+    use crate::acme::dns::{Challenge, Error, Provider};
+    use crate::config::model::{DnsMeans, DnsProvider, Propagation};
+    for (label, told) in [("new", true), ("$(reboot)", false), ("a b", false), ("`x`", false)] {
+        let target = name("zone.example").child(label).unwrap();
+        let server = start_with(vec![record("_acme-challenge.a.example", Data::Cname(target))]).await;
+        let provider = DnsProvider {
+            name: "alias".into(),
+            means: DnsMeans::Exec { command: vec!["/bin/true".into()], raw: false, timeout: SHORT * 100 },
+            propagation: Propagation::None,
+            propagation_timeout: SHORT,
+            resolvers: vec![server],
+        };
+        let provider = Provider::new(&provider, None).unwrap().with_resolver(resolver(server));
+        let challenge = Challenge { domain: "a.example", value: "v", token: "t", key_authorization: "t.k" };
+        match provider.present(&challenge).await {
+            Ok(_) => assert!(told, "{label}"),
+            Err(Error::Name { .. }) => assert!(!told, "{label}"),
+            Err(error) => panic!("{label}: {error}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn caa_climbs_to_the_nearest_parent_that_has_any() {
     let caa = |owner: &str| {
         record(owner, Data::Caa(Caa { critical: false, tag: "issue".to_owned(), value: b"ca".to_vec() }))

@@ -226,6 +226,9 @@ impl Provider {
             }
             DnsMeans::Exec { command, raw, timeout } => {
                 let fqdn = name.to_string();
+                // The end of a chain of aliases is whatever a server of names says, and the program may be a script
+                // that lets a shell read it.
+                read_name(&fqdn)?;
                 let domain = format!("{}.", challenge.domain.trim_end_matches('.'));
                 let arguments = if *raw {
                     [domain.as_str(), challenge.token, challenge.key_authorization]

@@ -90,6 +90,7 @@ impl From<SolveError> for Failed {
             SolveError::NoChallenge { .. } => FailureKind::NoChallenge,
             SolveError::Dns { .. } | SolveError::NotAllowed { .. } => FailureKind::Dns,
             SolveError::Key(_) => FailureKind::Other,
+            SolveError::NotAsked(_) => FailureKind::Protocol,
         };
         Self::new(kind, error.to_string())
     }

@@ -22,6 +22,13 @@ const SESSION_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// Bytes of a file that holds a secret: keys are far shorter.
 const SECRET_BYTES: usize = 64 * 1024;
 
+/// What of an account's file is looked at here.
+#[derive(serde::Deserialize)]
+struct Kept {
+    /// URL of the account.
+    id: String,
+}
+
 /// An authority's name for people and for files.
 pub(super) fn authority_name(authority: &Authority) -> String {
     authority.preset.map_or_else(|| host(&authority.directory), |preset| preset.word().to_owned())
@@ -70,8 +77,14 @@ impl Engine {
         Ok(session)
     }
 
-    /// Sets the account aside, which its authority does not know any more.
-    pub fn lose_account(&self, authority: &Authority) -> Result<(), Failed> {
+    /// Sets the account with this URL aside, which its authority does not know any more. The order of another
+    /// slot may have done so, and registered a new one, which stays.
+    pub fn lose_account(&self, authority: &Authority, url: &str) -> Result<(), Failed> {
+        let kept = self.store().account(&account_word(authority)).ok().flatten();
+        let kept: Option<Kept> = kept.and_then(|kept| serde_json::from_slice(&kept).ok());
+        if kept.is_some_and(|kept| kept.id != url) {
+            return Ok(());
+        }
         self.world.borrow_mut().sessions.remove(&account_key(authority));
         let name = authority_name(authority);
         match self.store().lose_account(&account_word(authority))? {

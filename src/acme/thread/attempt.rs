@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::account::provider;
 use super::engine::Engine;
@@ -13,6 +14,9 @@ use crate::acme::plan::{self, FailureKind};
 use crate::acme::slot::Slot;
 use crate::acme::store;
 use crate::config::model::Authority;
+
+/// For how long after an attempt that was abandoned the next one is made, whatever the clock does.
+const ABANDONED: Duration = Duration::from_secs(600);
 
 /// What an attempt is about.
 #[derive(Clone)]
@@ -63,7 +67,7 @@ async fn carry_out(engine: &Rc<Engine>, attempt: &Attempt) -> Result<Done, Faile
     }
     let policy = &attempt.slot.policy;
     let session = engine.session(&attempt.authority, policy.email.as_deref()).await?;
-    if engine.observe(session.authority_time()) {
+    if engine.observe(session.authority_time()) && engine.may_abandon(&attempt.name) {
         return Ok(Done::Abandoned);
     }
     let mut state = engine.with(&attempt.name, |run, _| run.state.clone()).unwrap_or_default();
@@ -100,7 +104,7 @@ async fn try_twice(
     match order::issue(job, &engine.board, keeper).await {
         Err(failed) if failed.account_unknown => {
             engine.observe(failed.date);
-            engine.lose_account(&attempt.authority)?;
+            engine.lose_account(&attempt.authority, job.session.account_url())?;
             let email = attempt.slot.policy.email.as_deref();
             job.session = engine.session(&attempt.authority, email).await?;
         }
@@ -187,6 +191,20 @@ impl Engine {
     pub fn facts(&self, event: Event, attempt: &Attempt) -> Facts {
         let names: Vec<String> = attempt.slot.identifiers.iter().map(ToString::to_string).collect();
         Facts::new(event).slot(&attempt.name, &names).issuer(&attempt.authority.directory)
+    }
+
+    /// Whether the slot's attempt may be abandoned: not again at once, or two authorities whose clocks differ
+    /// would keep each other's attempts from ever being made.
+    fn may_abandon(&self, name: &str) -> bool {
+        let boot = self.outside.clock.boot();
+        let may = self.with(name, |run, _| {
+            let may = run.abandoned_at.is_none_or(|at| boot.saturating_sub(at) > ABANDONED.as_secs());
+            if may {
+                run.abandoned_at = Some(boot);
+            }
+            may
+        });
+        may == Some(true)
     }
 
     /// Whether the certificate in service is for this key (PEM).

@@ -30,7 +30,10 @@ impl Engine {
         if kept.is_ok() {
             self.note_step(name, record, Step::Stored).await;
         }
-        if let Err(why) = self.outside.install.install(&attempt.slot, Arc::clone(&pair)) {
+        // A reload meanwhile may have moved the sites that it serves.
+        let slot =
+            self.with(name, |run, _| Arc::clone(&run.slot)).unwrap_or_else(|| Arc::clone(&attempt.slot));
+        if let Err(why) = self.outside.install.install(&slot, Arc::clone(&pair)) {
             let text = format!("the new certificate cannot be served: {why}");
             let _ = self.store().drop_order(name);
             self.failed(attempt, Failed::new(FailureKind::BadCertificate, text));
@@ -100,6 +103,7 @@ impl Engine {
             run.seen = seen.unwrap_or(run.seen);
             run.unstored = unstored;
             run.expired_told = false;
+            run.withdrawn = false;
         });
     }
 

@@ -181,7 +181,7 @@ impl Engine {
 
     /// Certificates on demand that nobody renewed end without a word.
     pub fn lapse(&self) {
-        let now = self.now();
+        let now = self.ending_at();
         let is_over = |run: &&Run| {
             let end = run.serving.as_ref().map(|serving: &Serving| serving.pair.not_after());
             run.slot.is_on_demand() && run.busy.is_none() && end.is_some_and(|end| end <= now)

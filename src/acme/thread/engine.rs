@@ -61,6 +61,8 @@ pub(super) struct World {
     pub storage_error: Option<String>,
     pub retry_store_at: Instant,
     pub written: Option<(Status, Instant)>,
+    /// The plan's time in the last round.
+    pub planned_at: u64,
     pub demand: Demanding,
 }
 
@@ -91,6 +93,10 @@ pub(super) struct Run {
     /// Why no authority may be asked.
     pub unorderable: Option<String>,
     pub expired_told: bool,
+    /// Whether what is in service by right is not served, since it has expired.
+    pub withdrawn: bool,
+    /// When an attempt was last abandoned because the clock moved, in seconds since the machine's start.
+    pub abandoned_at: Option<u64>,
     /// Until then the application need not be asked again about a name on demand.
     pub permitted_until: u64,
     pub succeeded: u64,
@@ -125,6 +131,8 @@ impl Run {
             unstored: None,
             unorderable: None,
             expired_told: false,
+            withdrawn: false,
+            abandoned_at: None,
             permitted_until: 0,
             succeeded: 0,
             failed: BTreeMap::new(),
@@ -174,6 +182,7 @@ impl Engine {
             storage_error: None,
             retry_store_at: Instant::now(),
             written: None,
+            planned_at: 0,
             demand: Demanding::default(),
             model: Arc::clone(&model),
         };
@@ -216,6 +225,12 @@ impl Engine {
     /// Seconds since the epoch that the plan goes by.
     pub fn now(&self) -> u64 {
         self.world.borrow().clock.now(self.outside.clock.unix())
+    }
+
+    /// Seconds since the epoch by which a certificate ends: the earlier of the machine's time and the plan's, so
+    /// that an authority whose clock is ahead ends nothing that others issued.
+    pub fn ending_at(&self) -> u64 {
+        self.now().min(self.outside.clock.unix())
     }
 
     /// Fresh random bits.

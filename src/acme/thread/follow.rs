@@ -115,18 +115,27 @@ impl Engine {
             return;
         };
         let now = self.now();
-        let serve_expired = self.model().acme.serve_expired;
+        let ends = !self.model().acme.serve_expired && self.ending_at() >= kept.pair.not_after();
         let slot = self.with(name, |run, _| {
+            if run.unstored.is_some() {
+                let served = run.serving.as_ref().map_or(0, |serving| serving.pair.not_after());
+                if kept.pair.not_after() <= served {
+                    // What is only in memory is newer.
+                    run.seen = kept.seen;
+                    return None;
+                }
+                run.unstored = None;
+            }
             let known = run.serving.as_ref().is_some_and(|serving| {
                 serving.generation == Some(kept.generation)
                     && serving.pair.serial_hex() == kept.pair.serial_hex()
             });
             run.take(&kept, now);
+            run.withdrawn |= !known && ends;
             (!known).then(|| Arc::clone(&run.slot))
         });
-        let Some(slot) = slot.flatten().filter(|_| serve_expired || now < kept.pair.not_after()) else {
-            return;
-        };
+        let Some(slot) = slot.flatten().filter(|_| !ends) else { return };
+        self.with(name, |run, _| run.withdrawn = false);
         if let Err(why) = self.outside.install.install(&slot, Arc::clone(&kept.pair)) {
             self.say(&format!("error: {name}: the stored certificate cannot be served: {why}"));
         }
@@ -159,7 +168,12 @@ impl Engine {
     /// Reads what is remembered of a slot, and takes up an order that was interrupted.
     pub fn take_up_slot(self: &Rc<Self>, name: &str) {
         self.load_anew(name, true);
+        if self.with(name, |run, _| run.unstored.is_some()) == Some(true) {
+            // Memory knows more than the disk.
+            return;
+        }
         let state: SlotState = self.document(Document::Plan(name));
+        let before = state.clone();
         let now = self.now();
         let kept = self.store().pair(name).ok().and_then(Found::kept);
         let restored = self.with(name, |run, budgets| {
@@ -184,7 +198,10 @@ impl Engine {
         if restored == Some(Restored::Resume) {
             self.resume(name);
         }
-        let _ = self.save(name);
+        // Ten thousand slots, of which nothing is to be remembered anew, must not take a minute of the disk's time.
+        if self.with(name, |run, _| run.state != before) == Some(true) {
+            let _ = self.save(name);
+        }
     }
 
     /// Goes on with an interrupted order; one for which nothing is left counts as failed.

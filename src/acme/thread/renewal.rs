@@ -65,22 +65,27 @@ pub(super) async fn revoke(
     answer: Answer<Result<(), CommandError>>,
 ) {
     let revoked = try_to_revoke(&engine, &name, reason).await;
-    if revoked.is_ok() {
+    if let Ok(leaf) = &revoked {
         let now = engine.now();
         engine.with(&name, |run, _| {
-            run.state.revoked(now);
-            // Whoever revokes by hand does not want to wait for the spacing of orders.
-            run.state.force();
-            run.wake = 0;
+            // Another one may have come meanwhile, which is good.
+            let served = run.serving.as_ref().and_then(|serving| serving.pair.certified_key().cert.first());
+            if served.is_some_and(|served| **served == **leaf) {
+                run.state.revoked(now);
+                // Whoever revokes by hand does not want to wait for the spacing of orders.
+                run.state.force();
+                run.wake = 0;
+            }
         });
         let _ = engine.save(&name);
         engine.say(&format!("{name}: the certificate was revoked ({})", reason.word()));
         engine.wake.notify_one();
     }
-    answer.give(revoked);
+    answer.give(revoked.map(drop));
 }
 
-async fn try_to_revoke(engine: &Engine, name: &str, reason: Reason) -> Result<(), CommandError> {
+/// Gives the certificate (DER) that is revoked then.
+async fn try_to_revoke(engine: &Engine, name: &str, reason: Reason) -> Result<Vec<u8>, CommandError> {
     let found = engine.with(name, |run, _| {
         let directory = run.state.certificate.as_ref()?.directory.clone();
         let leaf = run.serving.as_ref()?.pair.certified_key().cert.first()?.to_vec();
@@ -95,7 +100,8 @@ async fn try_to_revoke(engine: &Engine, name: &str, reason: Reason) -> Result<()
         .ok_or_else(|| failed(format!("{directory} issued it and is no longer configured")))?;
     let session = engine.known_session(&authority).await;
     let session = session.map_err(|error| failed(error.failure.text))?;
-    session.revoke(&leaf, reason).await.map_err(|error| failed(error.to_string()))
+    session.revoke(&leaf, reason).await.map_err(|error| failed(error.to_string()))?;
+    Ok(leaf)
 }
 
 impl Engine {

@@ -66,9 +66,7 @@ impl Engine {
     pub async fn run(self: Rc<Self>, wanted: &mut Wanted, desks: &mut Desks) {
         let hooks = Rc::clone(&self.hooks);
         let say = Arc::clone(&self.outside.say);
-        let telling = tokio::task::spawn_local(async move {
-            hooks.serve(|line| say(&format!("warning: hook: {line}"))).await;
-        });
+        self.spawn(async move { hooks.serve(|line| say(&format!("warning: hook: {line}"))).await });
         self.first_look();
         self.spawn(Rc::clone(&self).answer_for_others());
         loop {
@@ -94,7 +92,6 @@ impl Engine {
                 Woken::Other => None,
             };
             if let Some(answer) = stop {
-                telling.abort();
                 self.stop(answer).await;
                 return;
             }
@@ -105,12 +102,9 @@ impl Engine {
     pub fn round(self: &Rc<Self>) -> Duration {
         let (local, boot) = (self.outside.clock.unix(), self.outside.clock.boot());
         let stepped = self.world.borrow_mut().clock.tick(local, boot);
-        if stepped.is_some() {
-            // Moments in the plan's clock are no longer where they were.
-            self.world.borrow_mut().runs.values_mut().for_each(|run| run.wake = 0);
-        }
         self.clock_event(stepped);
         self.look_who_leads();
+        self.look_at_plan(stepped.is_some());
         let leader = self.world.borrow().leader;
         // A leader that was late may no longer write.
         if leader && self.world.borrow().leadership.leads() {
@@ -123,6 +117,16 @@ impl Engine {
         self.clean_up();
         self.publish();
         self.pause()
+    }
+
+    /// Looks at every slot anew when the plan's clock went back: moments in it would come too late.
+    fn look_at_plan(&self, stepped: bool) {
+        let now = self.now();
+        let mut world = self.world.borrow_mut();
+        let before = std::mem::replace(&mut world.planned_at, now);
+        if stepped || now < before {
+            world.runs.values_mut().for_each(|run| run.wake = 0);
+        }
     }
 
     /// Starts what the plan wants, the earliest end first.
@@ -207,30 +211,47 @@ impl Engine {
         }
     }
 
-    /// Tells of certificates that have expired, and takes them out of service if that is wanted.
+    /// Tells of certificates that have expired, and takes them out of service if that is wanted; one that has
+    /// not after all, as after a clock was set right, comes back.
     fn look_at_ends(&self) {
-        let now = self.now();
+        let now = self.ending_at();
         let serve_expired = self.model().acme.serve_expired;
-        let mut expired: Vec<(Arc<Slot>, u64)> = Vec::new();
+        let (mut told, mut out, mut back) = (Vec::new(), Vec::new(), Vec::new());
         for run in self.world.borrow_mut().runs.values_mut() {
-            let Some(serving) = run.serving.as_ref() else { continue };
-            if now >= serving.pair.not_after() && !run.expired_told && !run.slot.is_on_demand() {
-                run.expired_told = true;
-                expired.push((Arc::clone(&run.slot), serving.pair.not_after()));
+            let Some(serving) = run.serving.as_ref().filter(|_| !run.slot.is_on_demand()) else { continue };
+            let is_over = now >= serving.pair.not_after();
+            if is_over && !std::mem::replace(&mut run.expired_told, is_over) {
+                told.push((Arc::clone(&run.slot), serving.pair.not_after()));
+            }
+            let ends = is_over && !serve_expired;
+            if ends != std::mem::replace(&mut run.withdrawn, ends) {
+                let slot = Arc::clone(&run.slot);
+                if ends { out.push(slot) } else { back.push((slot, Arc::clone(&serving.pair))) }
+            }
+            run.expired_told = is_over;
+        }
+        for (slot, end) in told {
+            self.tell_expired(&slot, end, serve_expired);
+        }
+        out.iter().for_each(|slot| self.outside.install.withdraw(slot));
+        for (slot, pair) in back {
+            let name = &slot.name;
+            match self.outside.install.install(&slot, pair) {
+                Ok(()) => self.say(&format!("{name}: the certificate is served again")),
+                Err(why) => {
+                    self.say(&format!("error: {name}: the certificate cannot be served again: {why}"))
+                }
             }
         }
-        for (slot, end) in expired {
-            let name = slot.name.to_string();
-            let names: Vec<String> = slot.identifiers.iter().map(ToString::to_string).collect();
-            let facts = Facts::new(Event::Expired).slot(&name, &names);
-            self.hooks.tell(facts.with("LOCKRING_NOT_AFTER", end.to_string()));
-            if serve_expired {
-                self.say(&format!("critical: {name}: the certificate has expired and is still served"));
-            } else {
-                self.say(&format!("critical: {name}: the certificate has expired and is no longer served"));
-                self.outside.install.withdraw(&slot);
-            }
-        }
+    }
+
+    fn tell_expired(&self, slot: &Slot, end: u64, serve_expired: bool) {
+        let name = slot.name.to_string();
+        let names: Vec<String> = slot.identifiers.iter().map(ToString::to_string).collect();
+        let facts = Facts::new(Event::Expired).slot(&name, &names);
+        self.hooks.tell(facts.with("LOCKRING_NOT_AFTER", end.to_string()));
+        let served = if serve_expired { "still" } else { "no longer" };
+        self.say(&format!("critical: {name}: the certificate has expired and is {served} served"));
     }
 
     /// Takes records of orders away that were given up in the middle.
@@ -238,8 +259,8 @@ impl Engine {
         let orphans = self.board.orphans();
         if !orphans.is_empty() {
             let engine = Rc::clone(self);
-            tokio::task::spawn_local(async move {
-                for line in solver::clean(orphans).await {
+            self.spawn(async move {
+                for line in solver::clean(&engine.board, orphans).await {
                     engine.say(&format!("warning: {line}"));
                 }
             });
@@ -350,8 +371,10 @@ impl Engine {
                 };
                 world.runs.insert(name, run);
             }
-            for run in before.into_values() {
+            for mut run in before.into_values() {
                 run.busy.iter().for_each(|busy| busy.task.abort());
+                // Its place among the orders of its account is free again.
+                run.state.abandoned(&mut world.budgets, &run.slot);
             }
         }
         if self.world.borrow().leader {
@@ -386,7 +409,7 @@ impl Engine {
         self.tasks.borrow_mut().abort_all();
         let mut tasks = std::mem::take(&mut *self.tasks.borrow_mut());
         while tasks.join_next().await.is_some() {}
-        for line in solver::clean(self.board.orphans()).await {
+        for line in solver::clean(&self.board, self.board.orphans()).await {
             self.say(&format!("warning: {line}"));
         }
         self.world.borrow_mut().leadership.release();

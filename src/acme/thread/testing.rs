@@ -80,34 +80,52 @@ impl Clock for TestClock {
 /// The fake authorities by host, whose time goes with the right clock.
 struct Timed {
     others: Vec<(&'static str, FakeCa)>,
+    /// Seconds by which the clock of the others is ahead.
+    others_ahead: Arc<AtomicI64>,
+    /// Milliseconds until an answer begins.
+    latency: Arc<AtomicI64>,
     ca: FakeCa,
     clock: Arc<TestClock>,
 }
 
 impl Transport for Timed {
     fn send(&self, request: http::Request<Bytes>) -> Exchange {
-        let now = self.clock.right();
+        let mut now = self.clock.right();
         let host = request.uri().host().unwrap_or_default().to_owned();
         let other = self.others.iter().find(|(name, _)| *name == host);
+        if other.is_some() {
+            now = now.saturating_add_signed(self.others_ahead.load(Ordering::Relaxed));
+        }
         let ca = other.map_or(&self.ca, |(_, ca)| ca);
-        ca.set(|behaviour| behaviour.now = now);
-        ca.send(request)
+        let (ca, latency) = (ca.clone(), self.latency.load(Ordering::Relaxed));
+        if latency == 0 {
+            ca.set(|behaviour| behaviour.now = now);
+            return ca.send(request);
+        }
+        Box::pin(async move {
+            sleep(Duration::from_millis(latency as u64)).await;
+            ca.set(|behaviour| behaviour.now = now);
+            ca.send(request).await
+        })
     }
 }
 
 /// What is in service.
 #[derive(Default)]
-pub(super) struct Recorder {
+pub(crate) struct Recorder {
     pub(super) served: Mutex<HashMap<String, Vec<Arc<CertifiedPair>>>>,
-    pub(super) tokens: Mutex<HashMap<String, String>>,
+    pub(crate) tokens: Mutex<HashMap<String, String>>,
     pub(super) names: Mutex<HashMap<Identifier, Arc<CertifiedPair>>>,
     pub(super) withdrawn: Mutex<Vec<String>>,
+    /// Sites of the slot that was last installed.
+    pub(super) sites: Mutex<Vec<u32>>,
     /// Names on demand that clients ask for.
     pub(super) in_use: Mutex<Vec<String>>,
 }
 
 impl Install for Recorder {
     fn install(&self, slot: &Slot, pair: Arc<CertifiedPair>) -> Result<(), String> {
+        self.sites.lock().unwrap().clone_from(&slot.sites);
         self.served.lock().unwrap().entry(slot.name.to_string()).or_default().push(pair);
         Ok(())
     }
@@ -143,6 +161,10 @@ pub(super) struct Bench {
     pub(super) ca: FakeCa,
     /// A second authority, at `https://other.test/directory`.
     pub(super) other: FakeCa,
+    /// Seconds by which the clock of whoever answers for its directory is ahead; all else is at the first one's.
+    pub(super) other_ahead: Arc<AtomicI64>,
+    /// Milliseconds that authorities take to answer.
+    pub(super) latency: Arc<AtomicI64>,
     pub(super) clock: Arc<TestClock>,
     pub(super) install: Arc<Recorder>,
     pub(super) said: Arc<Mutex<Vec<String>>>,
@@ -172,7 +194,7 @@ pub(super) fn authority() -> Authority {
     Authority { directory: DIRECTORY.to_owned(), preset: None, eab: None }
 }
 
-pub(super) fn slot(names: &[&str], challenge: ChallengeKind) -> Slot {
+pub(crate) fn slot(names: &[&str], challenge: ChallengeKind) -> Slot {
     let host = |name: &&str| match name.strip_prefix("*.") {
         Some(parent) => HostPattern::Wildcard(parent.to_owned()),
         None => HostPattern::Exact((*name).to_owned()),
@@ -206,6 +228,8 @@ impl Bench {
             scratch: Scratch::new(name),
             ca: FakeCa::new(),
             other: FakeCa::new(),
+            other_ahead: Arc::default(),
+            latency: Arc::default(),
             clock: Arc::new(clock),
             install: Arc::default(),
             said: Arc::default(),
@@ -273,6 +297,8 @@ impl Bench {
         let said = Arc::clone(&self.said);
         let transport = Timed {
             others: vec![("other.test", self.other.clone())],
+            others_ahead: Arc::clone(&self.other_ahead),
+            latency: Arc::clone(&self.latency),
             ca: self.ca.clone(),
             clock: Arc::clone(&self.clock),
         };

@@ -9,7 +9,6 @@ mod state;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
@@ -18,6 +17,7 @@ use self::sites::Sites;
 use self::state::{Beside, State, beside, summed, told};
 use super::check::Disk;
 use crate::acme::install::Install;
+use crate::acme::keys::validation_name;
 use crate::acme::local_ca::{self, LocalCa, Root};
 use crate::acme::slot::{self, Identifier, Slot};
 use crate::acme::store::Store as StateStore;
@@ -333,7 +333,7 @@ impl Install for Certificates {
             // An address has a site under its text.
             let site = setup.table.site(identifier.to_string().as_bytes()).unwrap_or_default();
             match Entry::for_challenge(site, pair, &state.common) {
-                Ok(entry) => setup.store.put_challenge(server_name(identifier).as_bytes(), entry),
+                Ok(entry) => setup.store.put_challenge(validation_name(identifier).as_bytes(), entry),
                 Err(error) => (self.say)(&format!("{identifier}: {error}")),
             }
             true
@@ -345,23 +345,7 @@ impl Install for Certificates {
     }
 
     fn forget_tls(&self, identifier: &Identifier) {
-        self.change(|_, setup| setup.store.end_challenge(server_name(identifier).as_bytes()));
-    }
-}
-
-/// The name by which an authority asks for a challenge; for addresses the reverse one (RFC 8738 §6).
-fn server_name(identifier: &Identifier) -> String {
-    match identifier {
-        Identifier::Dns(name) => name.clone(),
-        Identifier::Ip(IpAddr::V4(ip)) => {
-            let [a, b, c, d] = ip.octets();
-            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
-        }
-        Identifier::Ip(IpAddr::V6(ip)) => {
-            let nibbles =
-                ip.octets().into_iter().rev().map(|byte| format!("{:x}.{:x}.", byte & 15, byte >> 4));
-            nibbles.collect::<String>() + "ip6.arpa"
-        }
+        self.change(|_, setup| setup.store.end_challenge(validation_name(identifier).as_bytes()));
     }
 }
 

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use crate::acme::ca::Step;
+use crate::acme::commands;
 use crate::acme::fake_ca::Fault;
-use crate::acme::status::{Severity, State};
+use crate::acme::status::{Severity, State, Status};
+use crate::acme::thread::engine::Engine;
 use crate::acme::thread::testing::{DAY, authority, names_refused, simulate, slot, wait, with_policy};
 use crate::config::model::{
     Authority, ChallengeKind, DnsMeans, DnsProvider, ExternalAccount, Propagation, Secret,
@@ -319,4 +321,19 @@ fn dns_hook_fails_or_hangs_with_its_output_and_cleanup() {
             assert_eq!(bench.ca.requests(Step::Challenge), 0, "nothing was there to look at");
         });
     }
+}
+
+#[test]
+fn an_account_that_another_order_registered_meanwhile_is_not_lost() {
+    simulate("lost-twice", async |bench| {
+        let (_, _, status) = commands::handle(Status::default());
+        let engine = Engine::new(bench.outside(), &bench.wanted(), status, 0);
+        let word = "ca.test/directory";
+        engine.store().save_account(word, br#"{"id":"https://ca.test/account/2"}"#).unwrap();
+        engine.lose_account(&authority(), "https://ca.test/account/1").unwrap();
+        assert!(engine.store().account(word).unwrap().is_some());
+        engine.lose_account(&authority(), "https://ca.test/account/2").unwrap();
+        assert!(engine.store().account(word).unwrap().is_none());
+        engine.lose_account(&authority(), "https://ca.test/account/2").unwrap();
+    });
 }

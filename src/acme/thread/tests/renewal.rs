@@ -192,3 +192,45 @@ fn a_reload_adds_removes_and_changes_slots() {
             .await;
     });
 }
+
+#[test]
+fn an_order_under_way_serves_the_sites_of_a_later_reload() {
+    simulate("sites", async |bench| {
+        bench.ca.set(|ca| ca.polls = 4);
+        bench
+            .process(async |process| {
+                bench.until("answered", 60, || !bench.install.tokens.lock().unwrap().is_empty()).await;
+                let mut moved = bench.slots.clone();
+                moved[0].sites = vec![7];
+                process.handle.reload(bench.model(), moved).unwrap();
+                bench.until("issued", 60, || !bench.served("a.test").is_empty()).await;
+                assert_eq!(*bench.install.sites.lock().unwrap(), [7]);
+                assert_eq!(bench.ca.requests(Step::NewOrder), 1, "the same order");
+            })
+            .await;
+    });
+}
+
+#[test]
+fn a_slot_that_is_removed_gives_its_place_at_the_account_back() {
+    simulate("places", async |mut bench| {
+        let public = |name: &str| {
+            let mut slot = slot(&[name], ChallengeKind::Http01);
+            with_policy(&mut slot, |policy| {
+                for authority in &mut policy.authorities {
+                    authority.preset = Some(crate::config::model::Preset::LetsEncrypt);
+                }
+            });
+            slot
+        };
+        bench.slots = vec![public("a.lockring.dev"), public("b.lockring.dev")];
+        bench.ca.inject(Step::NewOrder, crate::acme::fake_ca::Fault::Hang, 2);
+        bench
+            .process(async |process| {
+                bench.until("both ordered", 30, || bench.ca.requests(Step::NewOrder) == 2).await;
+                process.handle.reload(bench.model(), vec![public("c.lockring.dev")]).unwrap();
+                bench.until("the third", 120, || bench.on_disk("c.lockring.dev").is_some()).await;
+            })
+            .await;
+    });
+}

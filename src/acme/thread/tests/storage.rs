@@ -143,3 +143,49 @@ fn a_damaged_plan_or_account_is_set_aside() {
         assert_eq!(bench.said("it begins anew"), 2);
     });
 }
+
+#[test]
+fn what_is_in_memory_only_outlives_a_loss_of_leadership() {
+    simulate("memory", async |bench| {
+        bench.first_certificates().await;
+        let old = bench.on_disk("a.test");
+        let (home, aside) = (bench.path("certs/a.test"), bench.path("certs/aside"));
+        let lock = bench.path("LOCK");
+        bench
+            .process(async |process| {
+                wait(5).await;
+                fs::rename(&home, &aside).unwrap();
+                fs::write(&home, "").unwrap();
+                bench.clock.suspend(61 * DAY);
+                bench.until("in memory", 60, || process.slot("a.test").state == State::InMemoryOnly).await;
+                let served = bench.served("a.test").last().unwrap().serial_hex();
+                fs::remove_file(&lock).unwrap();
+                fs::create_dir(&lock).unwrap();
+                bench.until("follows", 60, || !process.handle.status().leader).await;
+                fs::remove_file(&home).unwrap();
+                fs::rename(&aside, &home).unwrap();
+                assert_eq!(bench.on_disk("a.test"), old);
+                fs::remove_dir(&lock).unwrap();
+                bench.until("leads", 60, || process.handle.status().leader).await;
+                bench.until("stored", 120, || bench.on_disk("a.test") == Some(served.clone())).await;
+                wait(600).await;
+                assert_eq!(bench.served("a.test").last().unwrap().serial_hex(), served);
+                assert_eq!(bench.ca.issued(), 2, "no second order");
+            })
+            .await;
+    });
+}
+
+#[test]
+fn a_start_with_nothing_to_do_writes_no_plan() {
+    simulate("idle-start", async |bench| {
+        bench.first_certificates().await;
+        bench.ca.set(|ca| ca.is_down = true);
+        let inode =
+            |path: &str| std::os::unix::fs::MetadataExt::ino(&fs::metadata(bench.path(path)).unwrap());
+        let files = ["plan/a.test/plan.json", "budget.json"];
+        let before = files.map(inode);
+        bench.process(async |_| wait(2).await).await;
+        assert_eq!(files.map(inode), before);
+    });
+}
