@@ -6,12 +6,15 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::ProxyArguments;
+use crate::ops::asking::Ask;
 use crate::ops::certs::{AcmeAction, CertsAction, Target};
 use crate::ops::check::Format;
 
 mod certs;
+mod running;
 
 use certs::{AcmeWords, CertsWords};
+use running::{AskWords, DrainWords, ExplainWords, TlsWords, TopWords};
 
 /// What the user asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +60,20 @@ pub enum Command {
         target: Target,
         /// What about it.
         action: AcmeAction,
+    },
+    /// `lockring status` and its kin: ask the running process.
+    Ask {
+        /// Which one.
+        target: Target,
+        /// For what.
+        ask: Ask,
+    },
+    /// `lockring top`: watch it.
+    Top {
+        /// Which one.
+        target: Target,
+        /// One picture and no more.
+        once: bool,
     },
     /// `lockring trust`: make this machine trust the local CA.
     Trust {
@@ -176,6 +193,18 @@ enum Subcommands {
     Certs(CertsWords),
     /// Show how certificates are got from authorities on the network
     Acme(AcmeWords),
+    /// Show how the running lockring does; exit code 3 if a site has no valid certificate, or renewal fails
+    Status(AskWords),
+    /// Have the running lockring answer what is under way and end
+    Drain(DrainWords),
+    /// Show what the running lockring would do with a request: certificate, site, route, upstreams, fields
+    Explain(ExplainWords),
+    /// Show the last requests that were refused, with the position of the byte
+    Rejects(AskWords),
+    /// Show what goes wrong in TLS
+    Tls(TlsWords),
+    /// Watch the running lockring: rates, durations, upstreams, certificates
+    Top(TopWords),
     /// Make this machine trust the local certificate authority
     Trust {
         /// Directory of certificates and the local CA
@@ -244,6 +273,12 @@ impl From<Subcommands> for Command {
             Subcommands::Tune { config, print: _ } => Self::Tune { config },
             Subcommands::Certs(words) => words.into(),
             Subcommands::Acme(words) => words.into(),
+            Subcommands::Status(words) => words.status(),
+            Subcommands::Drain(words) => words.into(),
+            Subcommands::Explain(words) => words.into(),
+            Subcommands::Rejects(words) => words.rejects(),
+            Subcommands::Tls(words) => words.into(),
+            Subcommands::Top(words) => words.into(),
             Subcommands::Trust { state } => Self::Trust { state },
             Subcommands::Untrust { state } => Self::Untrust { state },
         }

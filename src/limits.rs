@@ -159,6 +159,17 @@ pub const REST_AFTER: Duration = Duration::from_secs(1);
 /// Step of the deadline wheel: deadlines fire at most this late.
 pub const DEADLINE_STEP: Duration = Duration::from_millis(100);
 
+// What is kept and told of traffic.
+
+/// Refusals kept per worker and kind for whoever asks afterwards: a screenful.
+pub const REFUSALS_KEPT: usize = 64;
+/// Scrapes at once: two servers and a person.
+pub const METRICS_CONNECTIONS: usize = 4;
+/// Bytes of the head of a scrape; scrapers send some 300.
+pub const METRICS_HEAD_BYTES: usize = 8 * 1024;
+/// Until a scrape has asked, and until it has taken the answer.
+pub const METRICS_TIMEOUT: Duration = Duration::from_secs(10);
+
 // The admin socket.
 
 /// Bytes of a request: a name has at most 253.

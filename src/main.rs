@@ -13,7 +13,7 @@ use lockring::cli::{self, Command};
 use lockring::config::{self, Loaded, Severity};
 use lockring::ops::doctor::{self, Diagnosis, Facts, Needs};
 use lockring::ops::trust::{self, Machine};
-use lockring::ops::{certs, check, startup};
+use lockring::ops::{asking, certs, check, startup, top};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -66,6 +66,8 @@ fn run(command: Command) -> ExitCode {
         }),
         Command::Certs { target, action } => finish(certs::certs(&target, &action, check::now_unix())),
         Command::Acme { target, action } => finish(certs::acme(&target, &action, check::now_unix())),
+        Command::Ask { target, ask } => finish(asking::ask(&target, &ask)),
+        Command::Top { target, once } => finish(top::top(&target, once)),
         Command::Trust { state } => trusting(state, trust::trust),
         Command::Untrust { state } => trusting(state, trust::untrust),
     }

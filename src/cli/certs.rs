@@ -10,7 +10,7 @@ use crate::ops::certs::{AcmeAction, CertsAction, StatusForm, Target, parse_reaso
 
 /// Which lockring is meant.
 #[derive(Debug, Args)]
-struct TargetWords {
+pub(super) struct TargetWords {
     /// The configuration file of the lockring meant; without any of these lockring.toml if it is here
     #[arg(short, long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,

@@ -32,6 +32,8 @@ pub struct Model {
     pub timeouts: Timeouts,
     /// The access log.
     pub log: Log,
+    /// Where metrics can be scraped.
+    pub metrics: Metrics,
     /// Sites in the order written.
     pub sites: Vec<Arc<Site>>,
 }
@@ -216,6 +218,15 @@ impl Default for Timeouts {
 pub struct Log {
     /// Where access lines go.
     pub access: AccessLog,
+}
+
+/// `[metrics]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// Addresses to listen on.
+    pub addresses: Vec<SocketAddr>,
+    /// Path of a socket to listen on.
+    pub socket: Option<PathBuf>,
 }
 
 /// Where access lines go.

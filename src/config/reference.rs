@@ -260,6 +260,14 @@ static OPTIONS: &[Reference] = &[
         "`off`, `stdout` or a path with a `/`",
     ),
     option("log.format", Kind::Text, "\"json\"", "\"json\"", "form of a line; `json` is the one there is"),
+    option("metrics", Kind::Table, "", "", "where metrics can be scraped"),
+    option(
+        "metrics.listen",
+        Kind::Texts,
+        "[]",
+        "[\"127.0.0.1:9090\"]",
+        "addresses, or `unix:PATH`, that answer `GET /metrics` in the text format of Prometheus",
+    ),
     option("sites", Kind::Sites, "", "", "what each host serves: `\"HOST\" = \"UPSTREAM\"` or a table"),
     option("sites.HOST.to", Kind::Texts, "", "\"127.0.0.1:8000\"", "upstreams of all paths without a route"),
     option("sites.HOST.tls", Kind::Tables, "", "", "certificate files; more than one pair is allowed"),
@@ -290,7 +298,7 @@ static OPTIONS: &[Reference] = &[
 ];
 
 /// Options of the design that this version does not have: refused like any unknown one, with a better remedy.
-pub static LATER: &[&str] = &["metrics", "server.user", "sites.HOST.health"];
+pub static LATER: &[&str] = &["server.user", "sites.HOST.health"];
 
 /// The option of this full name.
 #[must_use]

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::diagnostic::{Code, Findings, Spot};
-use super::model::{AccessLog, HostPattern, Limits, Log, Model, RecordLayer, Server, Timeouts, Tls, Workers};
+use super::model::{
+    AccessLog, HostPattern, Limits, Log, Metrics, Model, RecordLayer, Server, Timeouts, Tls, Workers,
+};
 use super::nearest::nearest;
 use super::raw::{Node, Raw};
 use super::reader::Reader;
@@ -26,10 +28,11 @@ pub(super) fn resolve(
     let limits = bounds(&mut reader);
     let timeouts = timeouts(&mut reader);
     let log = log(&mut reader);
+    let metrics = metrics(&mut reader);
     let providers = dns::providers(&mut reader, &mut places);
     let (acme, mut policies) = acme::acme(&mut reader, providers, &server, &mut places);
     let sites = site::sites(&mut reader, &mut policies, &mut places);
-    (Model { acme, server, tls, limits, timeouts, log, sites }, places)
+    (Model { acme, server, tls, limits, timeouts, log, metrics, sites }, places)
 }
 
 fn server(reader: &mut Reader<'_>, files: &dyn Files, places: &mut Places) -> Server {
@@ -59,6 +62,11 @@ fn server(reader: &mut Reader<'_>, files: &dyn Files, places: &mut Places) -> Se
 
 fn admin(reader: &mut Reader<'_>) -> Option<PathBuf> {
     let (path, spot) = reader.file("server.admin")?;
+    socket(reader, path, spot)
+}
+
+/// A path that the kernel takes for a socket.
+fn socket(reader: &mut Reader<'_>, path: PathBuf, spot: Spot) -> Option<PathBuf> {
     if path.as_os_str().len() > endpoint::SOCKET_PATH {
         let cause = format!("the path of the socket is longer than {} bytes", endpoint::SOCKET_PATH);
         reader.findings.note(
@@ -281,4 +289,24 @@ fn log(reader: &mut Reader<'_>) -> Log {
         }
     };
     Log { access }
+}
+
+fn metrics(reader: &mut Reader<'_>) -> Metrics {
+    let mut metrics = Metrics::default();
+    let texts = reader.node("metrics.listen").map(Node::texts).unwrap_or_default();
+    for (text, spot) in texts {
+        if let Some(path) = text.strip_prefix("unix:") {
+            let path = reader.path(path, spot);
+            metrics.socket = path.and_then(|path| socket(reader, path, spot));
+            continue;
+        }
+        match value::listener(text) {
+            Ok(addresses) => metrics.addresses.extend(addresses),
+            Err(error) => {
+                let remedy = "write an IP address and a port, such as \"127.0.0.1:9090\", or \"unix:PATH\"";
+                reader.refuse(Code::BadAddress, spot, text, error, remedy);
+            }
+        }
+    }
+    metrics
 }

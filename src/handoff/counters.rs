@@ -2,7 +2,7 @@
 //! lines of its own, so that counting never makes two CPUs fight for a line.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use crate::telemetry::metrics::{COUNTERS, Counter, Snapshot};
 
@@ -40,10 +40,25 @@ impl Counters {
         }
     }
 
+    /// Sets a gauge; see [`Counters::add`].
+    pub fn set(&self, counter: Counter, value: u64) {
+        if let Some(cell) = self.cells.get(counter as usize) {
+            cell.store(value, Relaxed);
+        }
+    }
+
     /// The value now; from another thread it may be a moment old.
     #[must_use]
     pub fn get(&self, counter: Counter) -> u64 {
         self.cells.get(counter as usize).map_or(0, |cell| cell.load(Relaxed))
+    }
+
+    /// These values.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let mut sum = Snapshot::default();
+        self.sum_into(&mut sum);
+        sum
     }
 
     /// Adds these values to `sum`; the cells are read one after the other, not as one picture.
@@ -71,9 +86,27 @@ impl Tally {
     }
 }
 
+/// Something that happens once in the life of the process; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Once(Arc<AtomicBool>);
+
+impl Once {
+    /// It happens now; whether it had not before. Of several threads that say so at a time one is the first.
+    #[must_use]
+    pub fn happens(&self) -> bool {
+        !self.0.swap(true, Relaxed)
+    }
+
+    /// Whether it has.
+    #[must_use]
+    pub fn has_happened(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Counters, Tally};
+    use super::{Counters, Once, Tally};
     use crate::telemetry::metrics::{Counter, Snapshot};
 
     #[test]
@@ -93,6 +126,17 @@ mod tests {
         assert_eq!(sum.get(Counter::ConnectionsOpen), 1, "a gauge stops at zero");
         assert_eq!(workers[1].get(Counter::Accepted), 1);
         assert_eq!(std::mem::align_of::<Counters>(), 128);
+    }
+
+    #[test]
+    fn of_many_threads_one_is_the_first() {
+        let once = Once::default();
+        assert!(!once.has_happened());
+        let first = std::thread::scope(|threads| {
+            let all: Vec<_> = (0..8).map(|_| threads.spawn(|| once.happens())).collect();
+            all.into_iter().map(|thread| thread.join().unwrap()).filter(|first| *first).count()
+        });
+        assert!(first == 1 && once.clone().has_happened());
     }
 
     #[test]

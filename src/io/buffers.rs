@@ -63,6 +63,13 @@ impl Buffers {
         records + bulk
     }
 
+    /// Buffers of one record that are kept free, and bulk buffers in use.
+    #[must_use]
+    pub fn figures(&self) -> (usize, usize) {
+        let free = self.free.borrow();
+        (free.record.len(), free.bulk_out)
+    }
+
     /// Gives a buffer back. One of another size is freed.
     pub fn put(&self, mut buffer: Vec<u8>) {
         let mut free = self.free.borrow_mut();

@@ -17,6 +17,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use super::deadline::Deadline;
+use super::gauge::Counted;
 use super::log_line;
 use super::serve_http1::Serving;
 use super::stream::{ReadEnd, Stream};
@@ -60,7 +61,7 @@ enum Phase {
     /// Requests.
     Http(Box<Serving>),
     /// Between requests for a while: only keys, counters and a place in the deadline wheel are held.
-    Resting,
+    Resting { _counted: Counted },
     /// What is queued is sent, then what still comes is thrown away for a moment, so that a reset does
     /// not overtake the answer (RFC 9112 §9.6).
     Closing { shut: Option<Instant>, linger: bool },
@@ -177,7 +178,7 @@ impl Connection {
                 Phase::Demand(_) => self.demand(cx, now),
                 Phase::Handshake(_) => self.handshake(cx, now),
                 Phase::Http(serving) => serving.step(&self.side, &mut self.client, sent, cx, now),
-                Phase::Resting => self.resting(now),
+                Phase::Resting { .. } => self.resting(now),
                 Phase::Closing { .. } => self.closing(now),
             };
             match step {
@@ -200,7 +201,9 @@ impl Connection {
             if let (Some(since), Some(end)) = (serving.idle_since(&self.client), due) {
                 if now >= since + limits::REST_AFTER {
                     self.until = end;
-                    self.phase = Phase::Resting;
+                    self.phase = Phase::Resting {
+                        _counted: Counted::new(&self.side.worker, Counter::ConnectionsIdle),
+                    };
                     self.client.rest();
                     self.side.worker.rested();
                 } else {
@@ -238,8 +241,14 @@ impl Connection {
     }
 
     fn refused(&self, now: Instant, reason: &'static str, counter: Counter) {
+        let site = self.side.entry.as_ref().map(|entry| entry.site() as usize);
+        let name = site.and_then(|site| self.side.setup.meters.sites().get(site));
+        self.refused_for(now, reason, counter, name.map_or(b"", |name| name.as_bytes()));
+    }
+
+    fn refused_for(&self, now: Instant, reason: &'static str, counter: Counter, name: &[u8]) {
         self.side.worker.counters.count(counter);
-        log_line::refused_connection(&self.side, self.began, now, reason);
+        log_line::refused_connection(&self.side, self.began, now, reason, name);
     }
 
     /// The PROXY protocol prefix that a trusted peer owes.
@@ -326,7 +335,7 @@ impl Connection {
                     Refusal::CertificateNotReady => Counter::RefusedNoCertificate,
                     _ => Counter::RefusedHandshake,
                 };
-                self.refused(now, refusal.reason(), counter);
+                self.refused_for(now, refusal.reason(), counter, hello.server_name().unwrap_or_default());
                 self.client.push_raw(&alert::plaintext_alert(refusal.alert()));
                 Step::Close { linger: true }
             }
@@ -396,6 +405,12 @@ impl Connection {
                 self.side.facts.resumed = facts.resumed;
                 let kind = if facts.resumed { Counter::HandshakesResumed } else { Counter::HandshakesFull };
                 self.side.worker.counters.count(kind);
+                if let Some(meter) = self.side.setup.meters.of(self.side.facts.worker) {
+                    // The deadline was set when the hello was whole, and has not moved since.
+                    let left = self.until.saturating_duration_since(now);
+                    let timeout = self.side.setup.model.timeouts.handshake;
+                    meter.own().handshake.observe(timeout.saturating_sub(left));
+                }
                 self.client.protect(records);
                 if self.side.entry.as_ref().is_some_and(|entry| entry.is_for_challenge()) {
                     // The authority has seen what it came for; RFC 8737 §3: nothing follows.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::connection::Side;
 use super::worker::unix_ms;
+use crate::handoff::refusals::Refusal;
 use crate::http::head::Version;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::outcome::{End, Outcome};
@@ -28,7 +29,8 @@ pub(super) fn request(side: &Side, exchange: &Exchange, now: Instant) {
     counters.add(Counter::BytesFromClients, outcome.bytes_in);
     counters.add(Counter::BytesToClients, outcome.bytes_out);
     let groups = side.setup.table.groups();
-    let site = outcome.site.and_then(|index| side.setup.names.get(index as usize));
+    let site = outcome.site.and_then(|index| side.setup.meters.sites().get(index as usize));
+    measure(side, outcome, now);
     let since = |at: Option<Instant>| at.map(|at| micros(outcome.started, at));
     let version = if outcome.version == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" };
     write(
@@ -62,8 +64,49 @@ pub(super) fn request(side: &Side, exchange: &Exchange, now: Instant) {
     );
 }
 
-/// A connection that was refused before it asked for anything.
-pub(super) fn refused_connection(side: &Side, began: Instant, now: Instant, reason: &'static str) {
+/// What a request adds to its site's figures, and to the refusals.
+fn measure(side: &Side, outcome: &Outcome, now: Instant) {
+    let Some(meter) = side.setup.meters.of(side.facts.worker) else { return };
+    if let Some(site) = outcome.site.and_then(|index| meter.site(index)) {
+        if outcome.end != End::ClientClosed {
+            site.answered(outcome.status);
+        }
+        if let Some(first_byte) = outcome.first_byte {
+            site.first_byte.observe(first_byte.saturating_duration_since(outcome.started));
+        }
+        // A tunnel lives as long as its ends like, which says nothing about the app.
+        if outcome.status != SWITCHING_PROTOCOLS {
+            site.total.observe(now.saturating_duration_since(outcome.started));
+        }
+    }
+    if outcome.end == End::Refused {
+        meter.own().rejects.keep(&Refusal {
+            time_unix_ms: unix_ms(),
+            peer: outcome.client.map_or(side.facts.client, |ip| SocketAddr::new(ip, 0)),
+            reason: outcome.reason.unwrap_or_default(),
+            name: &outcome.host,
+            status: outcome.status,
+            at: outcome.at,
+        });
+    }
+}
+
+/// RFC 9110 §15.2.2.
+const SWITCHING_PROTOCOLS: u16 = 101;
+
+/// A connection that was refused before it asked for anything; `name`: the server name, as far as it is known.
+pub(super) fn refused_connection(
+    side: &Side,
+    began: Instant,
+    now: Instant,
+    reason: &'static str,
+    name: &[u8],
+) {
+    if let Some(meter) = side.setup.meters.of(side.facts.worker) {
+        let time_unix_ms = unix_ms();
+        let peer = side.facts.client;
+        meter.own().tls_failures.keep(&Refusal { time_unix_ms, peer, reason, name, status: 0, at: None });
+    }
     let times = Times { total: Some(micros(began, now)), ..Times::default() };
     write(
         side,

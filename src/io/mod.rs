@@ -7,6 +7,7 @@ pub mod connection;
 pub mod deadline;
 mod demand;
 pub mod dial;
+mod gauge;
 pub mod listener;
 mod log_line;
 mod pace;

@@ -11,9 +11,10 @@ use std::time::Instant;
 use super::buffers::{BULK_CAPACITY, Buffers, Size};
 use super::connection::{Side, Step, is_gone};
 use super::dial::dial;
+use super::gauge::UnderWay;
 use super::log_line;
 use super::stream::{ReadEnd, Stream};
-use super::upstream::{Upstream, failed, is_error, take_idle, untouched};
+use super::upstream::{Upstream, dial_failed, dialled, is_error, load_changes, take_idle, untouched};
 use crate::limits;
 use crate::proxy::exchange::{Action, Blocked, ClientEnd, ConnectFailure, Context, Exchange, Finish, Timer};
 use crate::telemetry::metrics::Counter;
@@ -26,7 +27,8 @@ type Dial = Pin<Box<dyn Future<Output = Result<Stream, ConnectFailure>>>>;
 pub(super) struct Serving {
     exchange: Exchange,
     upstream: Option<Upstream>,
-    dial: Option<(Dial, EndpointId)>,
+    /// With its beginning.
+    dial: Option<(Dial, EndpointId, Instant)>,
     client_end_told: Option<ClientEnd>,
     cut_at_drain: bool,
     /// What was received is the beginning of something that cannot be taken yet.
@@ -36,6 +38,7 @@ pub(super) struct Serving {
     /// Something was begun that has to be polled once.
     begun: bool,
     loads: Vec<u32>,
+    under_way: UnderWay,
     buffers: Buffers,
 }
 
@@ -62,6 +65,7 @@ impl Serving {
             response_is_partial: false,
             begun: false,
             loads: Vec::new(),
+            under_way: UnderWay::default(),
             buffers,
         }
     }
@@ -118,6 +122,7 @@ impl Serving {
         let mut moved = self.poll_upstream(side, &world, cx);
         self.check_time(side, client, &world);
         moved |= self.take_request(client, &world);
+        self.under_way.note(&side.worker, self.exchange.has_begun(), self.exchange.is_tunnel());
         moved |= self.take_response(client, &world);
         self.tell_ends(client, &world);
         if let Some(step) = self.act(side, client, &world, cx) {
@@ -131,20 +136,21 @@ impl Serving {
 
     fn poll_upstream(&mut self, side: &Side, world: &Context<'_>, cx: &mut task::Context<'_>) -> bool {
         let mut moved = false;
-        if let Some((dial, endpoint)) = &mut self.dial {
-            let endpoint = *endpoint;
+        if let Some((dial, endpoint, began)) = &mut self.dial {
+            let (endpoint, began) = (*endpoint, *began);
             if let task::Poll::Ready(result) = dial.as_mut().poll(cx) {
                 self.dial = None;
                 moved = true;
                 match result {
                     Ok(stream) => {
                         side.worker.counters.count(Counter::UpstreamDials);
+                        dialled(side, world.now.saturating_duration_since(began));
                         self.link(stream, endpoint);
                         self.exchange.connected(world, endpoint, false);
                     }
                     Err(failure) => {
-                        side.worker.load_changes(endpoint, -1);
-                        side.worker.counters.count(failed(failure));
+                        load_changes(side, endpoint, -1);
+                        dial_failed(side, endpoint, failure);
                         self.exchange.connect_failed(world, Some(endpoint), failure);
                     }
                 }
@@ -316,6 +322,7 @@ impl Serving {
         if self.exchange.has_begun() {
             log_line::request(side, &self.exchange, world.now);
         }
+        self.under_way = UnderWay::default();
         self.release(side, world, false, None, cx);
         self.reclaim();
         match finish {
@@ -367,7 +374,7 @@ impl Serving {
         if !fresh {
             let idle = take_idle(side, id, world.now, self.exchange.is_idempotent());
             if let Some(stream) = idle {
-                side.worker.load_changes(id, 1);
+                load_changes(side, id, 1);
                 side.worker.counters.count(Counter::UpstreamReused);
                 self.link(stream, id);
                 return self.exchange.connected(world, id, true);
@@ -376,12 +383,12 @@ impl Serving {
         if side.worker.load(id) >= side.setup.model.limits.upstream_connections {
             return self.exchange.connect_failed(world, Some(id), ConnectFailure::Exhausted);
         }
-        side.worker.load_changes(id, 1);
+        load_changes(side, id, 1);
         let worker = Rc::clone(&side.worker);
         let tls = Arc::clone(&side.setup.upstream_tls);
         self.begun = true;
         self.exchange.dialling(id);
-        self.dial = Some((Box::pin(dial(worker, endpoint.upstream.clone(), tls)), id));
+        self.dial = Some((Box::pin(dial(worker, endpoint.upstream.clone(), tls)), id, world.now));
     }
 
     fn release(
@@ -392,11 +399,11 @@ impl Serving {
         timeout: Option<u32>,
         cx: &mut task::Context<'_>,
     ) {
-        if let Some((_, endpoint)) = self.dial.take() {
-            side.worker.load_changes(endpoint, -1);
+        if let Some((_, endpoint, _)) = self.dial.take() {
+            load_changes(side, endpoint, -1);
         }
         let Some(mut upstream) = self.upstream.take() else { return };
-        side.worker.load_changes(upstream.endpoint, -1);
+        load_changes(side, upstream.endpoint, -1);
         // Anything unread on a connection that is done with is not for the next request.
         if keep && !world.draining && upstream.stream.is_quiet() {
             upstream.stream.renew();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::Side;
 use super::stream::{ReadEnd, Stream};
+use crate::handoff::meters::EndpointMeter;
 use crate::proxy::exchange::ConnectFailure;
 use crate::telemetry::metrics::Counter;
 use crate::upstream::group::EndpointId;
@@ -60,10 +61,36 @@ pub(super) fn is_error(end: ReadEnd, stream: &Stream) -> bool {
     }
 }
 
-pub(super) fn failed(failure: ConnectFailure) -> Counter {
-    match failure {
+/// A request or dial to `endpoint` begins (`1`) or ends (`-1`).
+pub(super) fn load_changes(side: &Side, endpoint: EndpointId, by: i32) {
+    side.worker.load_changes(endpoint, by);
+    if let Some(meter) = meter(side, endpoint) {
+        meter.load_changes(by);
+        if by > 0 {
+            meter.request();
+        }
+    }
+}
+
+/// A connection stands; it took `took`.
+pub(super) fn dialled(side: &Side, took: Duration) {
+    if let Some(meter) = side.setup.meters.of(side.facts.worker) {
+        meter.own().connect.observe(took);
+    }
+}
+
+/// A connection could not be made.
+pub(super) fn dial_failed(side: &Side, endpoint: EndpointId, failure: ConnectFailure) {
+    side.worker.counters.count(match failure {
         ConnectFailure::TimedOut => Counter::UpstreamConnectTimeout,
         ConnectFailure::Unresolved => Counter::UpstreamUnresolved,
         _ => Counter::UpstreamConnectFailed,
+    });
+    if let Some(meter) = meter(side, endpoint) {
+        meter.connect_failure();
     }
+}
+
+fn meter(side: &Side, endpoint: EndpointId) -> Option<&EndpointMeter> {
+    side.setup.meters.of(side.facts.worker)?.endpoint(endpoint)
 }

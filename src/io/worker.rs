@@ -16,6 +16,7 @@ use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 use super::buffers::Buffers;
 use super::deadline::Wheel;
 use super::demand::{self, Demand};
+use super::gauge;
 use super::listener;
 use super::pace::{self, Pace};
 use super::steer::steer;
@@ -24,6 +25,7 @@ use super::sys::release_free_memory;
 use crate::config::model::Model;
 use crate::handoff::counters::{Counters, Tally};
 use crate::handoff::mailbox::{Command, Receiver};
+use crate::handoff::meters::Meters;
 use crate::handoff::published::Reader;
 use crate::handoff::ring::LineProducer;
 use crate::handoff::wishes::Wisher;
@@ -51,8 +53,8 @@ pub struct Setup {
     pub tokens: Tokens,
     /// How to verify apps that speak TLS.
     pub upstream_tls: Arc<rustls::ClientConfig>,
-    /// Names of the sites, for the log.
-    pub names: Arc<[Box<str>]>,
+    /// What is measured by site and endpoint, with the names of both.
+    pub meters: Arc<Meters>,
     /// Whether requests are logged.
     pub logs: bool,
 }
@@ -466,8 +468,7 @@ async fn keep_house(worker: &Rc<Worker>) {
                 }
                 !stream.is_quiet()
             });
-            let counted = worker.counters.get(Counter::PoolIdle);
-            worker.counters.add(Counter::PoolIdle, (left as u64).wrapping_sub(counted));
+            gauge::refresh(worker, left);
             tick.as_mut().poll(cx).map(|()| ())
         })
         .await;

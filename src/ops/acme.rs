@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::admin::{AcmeAnswers, Admin};
+use super::admin::{Admin, Answers};
 use super::certificates::Certificates;
 use super::check::now_unix;
 use crate::acme::commands::Handle;
@@ -85,11 +85,10 @@ pub fn start(
 }
 
 /// Listens for commands. Traffic does not depend on it, so what hinders it is only told.
-pub fn listen(model: &Model, acme: Option<Handle>, say: fn(&str)) -> Option<Admin> {
+pub fn listen(model: &Model, answers: Arc<dyn Answers>, say: fn(&str)) -> Option<Admin> {
     let path = model.server.admin_path();
     // The usual place is in the state directory, which may not be there yet.
     let made = Store::open(&model.server.state).map_err(|error| error.to_string());
-    let answers = Arc::new(AcmeAnswers(acme));
     match made.and_then(|_| Admin::listen(&path, answers).map_err(|error| error.to_string())) {
         Ok(admin) => Some(admin),
         Err(error) => {

@@ -16,6 +16,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::explain::Explanation;
+use super::overview::Overview;
+use super::refused::Refused;
 use crate::acme::ca::Reason;
 use crate::acme::commands::{Handle, Look};
 use crate::acme::preflight::{Finding, Severity};
@@ -58,6 +61,27 @@ pub enum Request {
     /// What orders of certificates would fail at; none is placed.
     #[serde(rename = "acme.look")]
     Look {},
+    /// The whole process at a glance.
+    #[serde(rename = "status")]
+    Overview {},
+    /// Requests under way are answered, then the process ends.
+    #[serde(rename = "drain")]
+    Drain {},
+    /// What would be done with a request.
+    #[serde(rename = "explain")]
+    Explain {
+        /// Its URL.
+        url: String,
+        /// Address of the client.
+        #[serde(default)]
+        from: Option<String>,
+    },
+    /// The last requests refused.
+    #[serde(rename = "rejects")]
+    Rejects {},
+    /// The last connections refused before or in the handshake.
+    #[serde(rename = "tls.failures")]
+    TlsFailures {},
 }
 
 impl Request {
@@ -70,15 +94,31 @@ impl Request {
             Self::Revoke { .. } => "certs.revoke",
             Self::Status {} => "acme.status",
             Self::Look {} => "acme.look",
+            Self::Overview {} => "status",
+            Self::Drain {} => "drain",
+            Self::Explain { .. } => "explain",
+            Self::Rejects {} => "rejects",
+            Self::TlsFailures {} => "tls.failures",
         }
     }
 
     /// The words of all requests.
-    pub const WORDS: [&str; 5] = ["ping", "certs.renew", "certs.revoke", "acme.status", "acme.look"];
+    pub const WORDS: [&str; 10] = [
+        "ping",
+        "certs.renew",
+        "certs.revoke",
+        "acme.status",
+        "acme.look",
+        "status",
+        "drain",
+        "explain",
+        "rejects",
+        "tls.failures",
+    ];
 }
 
 /// What is answered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
 pub enum Answer {
     /// To [`Request::Ping`].
@@ -106,6 +146,26 @@ pub enum Answer {
     Looked {
         /// Certificates that were looked at, also where nothing was found.
         certificates: Vec<Looked>,
+    },
+    /// To [`Request::Overview`].
+    Overview {
+        /// All of it.
+        overview: Box<Overview>,
+    },
+    /// To [`Request::Drain`].
+    Draining {
+        /// Whether it had begun before.
+        already: bool,
+    },
+    /// To [`Request::Explain`].
+    Explained {
+        /// All of it.
+        explanation: Box<Explanation>,
+    },
+    /// To [`Request::Rejects`] and [`Request::TlsFailures`].
+    Refused {
+        /// Oldest first.
+        refused: Vec<Refused>,
     },
     /// It was not done.
     Error {
@@ -180,6 +240,7 @@ impl Answers for AcmeAnswers {
             Request::Status {} => {
                 Ok(Answer::Status { status: Box::new(Arc::unwrap_or_clone(acme.status())) })
             }
+            other => Err(format!("the acme thread does not answer {:?}", other.word())),
         };
         answer.unwrap_or_else(|text| Answer::Error { text })
     }
@@ -236,13 +297,18 @@ fn read_request(line: &[u8]) -> Result<Request, Answer> {
 mod tests {
     use super::*;
 
-    fn requests() -> [Request; 5] {
+    fn requests() -> [Request; 10] {
         [
             Request::Ping {},
             Request::Renew { name: Some("a\n\"b".to_owned()), force: true },
             Request::Revoke { name: "a".to_owned(), reason: "superseded".to_owned() },
             Request::Status {},
             Request::Look {},
+            Request::Overview {},
+            Request::Drain {},
+            Request::Explain { url: "https://a.test/".to_owned(), from: None },
+            Request::Rejects {},
+            Request::TlsFailures {},
         ]
     }
 

@@ -109,19 +109,26 @@ const OK: u8 = 0;
 const WRONG_WORDS: u8 = 1;
 const RUN_TIME: u8 = 2;
 /// It works, but somebody has to look.
-const DEGRADED: u8 = 3;
+pub(super) const DEGRADED: u8 = 3;
 /// The file that is taken without `-c`, if it is here.
 const USUAL_CONFIG: &str = "lockring.toml";
 
 impl Failure {
-    fn run_time(text: impl ToString) -> Self {
+    pub(super) fn run_time(text: impl ToString) -> Self {
         Self { text: text.to_string(), code: RUN_TIME }
     }
 }
 
 impl Done {
-    fn ok(text: String) -> Self {
+    pub(super) fn ok(text: String) -> Self {
         Self { text, code: OK }
+    }
+}
+
+impl Target {
+    /// Its admin socket.
+    pub(super) fn socket(&self) -> Result<PathBuf, Failure> {
+        self.place().map(|place| place.admin)
     }
 }
 
@@ -233,7 +240,7 @@ fn normal(name: &str) -> String {
 }
 
 /// Columns of equal width, two blanks apart.
-fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let mut widths = [0; N];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -250,7 +257,7 @@ fn columns<const N: usize>(rows: &[[String; N]]) -> String {
 }
 
 /// Text of others without what a terminal would act on.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 

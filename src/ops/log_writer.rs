@@ -81,6 +81,12 @@ impl LogWriter {
         self.lost.get()
     }
 
+    /// The same figure, to be read after this is gone.
+    #[must_use]
+    pub fn losses(&self) -> Tally {
+        self.lost.clone()
+    }
+
     /// Opens the file anew, after something renamed it (log rotation).
     pub fn reopen(&self) {
         let now = self.orders.load();

@@ -3,15 +3,22 @@
 
 pub mod acme;
 pub mod admin;
+pub mod asking;
 pub mod certificates;
 pub mod certs;
 pub mod check;
 pub mod doctor;
+pub mod explain;
 pub mod listeners;
 pub mod log_writer;
+pub mod metrics;
+pub mod overview;
+pub mod refused;
 pub mod resolver;
+pub mod running;
 mod secret;
 pub mod signals;
 pub mod startup;
+pub mod top;
 pub mod trust;
 mod watch;

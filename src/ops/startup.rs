@@ -11,12 +11,16 @@ use super::certificates::{Certificates, Pairs};
 use super::check::now_unix;
 use super::listeners::{self, Listeners};
 use super::log_writer::{LogWriter, Sink};
+use super::metrics;
 use super::resolver::Resolver;
-use super::signals;
+use super::running::{Began, Running};
+use super::signals::{self, Drain};
 use super::watch;
+use crate::acme::commands::Handle;
 use crate::acme::local_ca::Root;
 use crate::config::model::{AccessLog, HostPattern, Model, Workers};
 use crate::handoff::counters::{Counters, Tally};
+use crate::handoff::ring::LineConsumer;
 use crate::handoff::{mailbox, ring};
 use crate::io::sys;
 use crate::io::worker::{self, Birth, Protocol};
@@ -46,6 +50,7 @@ pub fn say(text: &str) {
 /// # Errors
 /// A text that names what cannot be had.
 pub fn run(model: Model, pairs: Pairs, hint: bool) -> Result<(), String> {
+    let began = Began::now();
     let descriptors = sys::raise_descriptor_limit().map_err(|error| format!("descriptor limit: {error}"))?;
     prepare_process()?;
     let cpus = cpus(&model.server.workers);
@@ -54,15 +59,10 @@ pub fn run(model: Model, pairs: Pairs, hint: bool) -> Result<(), String> {
     let certificates = Arc::new(Certificates::open(&model, pairs, now_unix(), say)?);
     let prepared = acme::prepare(&model, &certificates, say);
     watch::start(&certificates, say).map_err(|error| format!("certificate thread: {error}"))?;
-    let resolver = Resolver::start(resolve::names(&model)).map_err(|error| format!("resolver: {error}"))?;
-    if !resolver.wait(RESOLVE_PATIENCE) {
-        say("some upstream names have not resolved yet; their requests get 502 until they do");
-    }
+    let resolver = resolver(&model)?;
     let connections_max = connections_max(&model, descriptors, cpus.len());
     let https_port = port_of(&addresses, Protocol::Https);
-    let mut senders = Vec::new();
-    let mut lines = Vec::new();
-    let mut starting = Vec::new();
+    let (mut senders, mut lines, mut starting, mut counters) = (vec![], vec![], vec![], vec![]);
     let mut threads: Vec<JoinHandle<()>> = Vec::new();
     for ((number, cpu), listeners) in (0_u16..).zip(cpus).zip(per_worker) {
         let (sender, receiver) = mailbox::mailbox().map_err(|error| format!("worker {number}: {error}"))?;
@@ -85,34 +85,62 @@ pub fn run(model: Model, pairs: Pairs, hint: bool) -> Result<(), String> {
             started: started.clone(),
             warn: say,
         };
+        counters.push(Arc::clone(&birth.counters));
         starting.push(started);
         threads.push(spawn(birth)?);
     }
-    let log = match &model.log.access {
-        AccessLog::Off => None,
-        AccessLog::Stdout => Some(Sink::Stdout),
-        AccessLog::File(path) => Some(Sink::File(path.clone())),
-    };
-    let log = log.map(|sink| LogWriter::start(lines, sink)).transpose();
-    let log = log.map_err(|error| format!("access log: {error}"))?;
-    signals::watch(senders, model.timeouts.drain, say).map_err(|error| format!("signals: {error}"))?;
+    let log = open_log(&model, lines)?;
+    let drain = Drain::default();
+    let signals = signals::watch(senders, model.timeouts.drain, &drain, say);
+    signals.map_err(|error| format!("signals: {error}"))?;
     wait_for(&starting, &threads);
     announce(&addresses);
     if hint {
         announce_sites(&model, &addresses, certificates.root());
     }
     let acme = acme::start(&model, prepared, &certificates, say)?;
-    let admin = acme::listen(&model, acme.clone(), say);
+    let running = Arc::new(Running {
+        setup: certificates.published().clone(),
+        resolved: resolver.resolved().clone(),
+        counters,
+        addresses,
+        log_lost: log.as_ref().map(LogWriter::losses).unwrap_or_default(),
+        acme: acme.clone(),
+        drain,
+        began,
+    });
+    let admin = acme::listen(&model, Arc::clone(&running) as _, say);
+    serve_metrics(&model, running)?;
     say("ready");
     join(threads)?;
     drop(admin);
+    end(acme, log);
+    Ok(())
+}
+
+fn resolver(model: &Model) -> Result<Resolver, String> {
+    let resolver = Resolver::start(resolve::names(model)).map_err(|error| format!("resolver: {error}"))?;
+    if !resolver.wait(RESOLVE_PATIENCE) {
+        say("some upstream names have not resolved yet; their requests get 502 until they do");
+    }
+    Ok(resolver)
+}
+
+fn open_log(model: &Model, lines: Vec<LineConsumer>) -> Result<Option<LogWriter>, String> {
+    let sink = match &model.log.access {
+        AccessLog::Off => return Ok(None),
+        AccessLog::Stdout => Sink::Stdout,
+        AccessLog::File(path) => Sink::File(path.clone()),
+    };
+    LogWriter::start(lines, sink).map(Some).map_err(|error| format!("access log: {error}"))
+}
+
+/// Ends the other threads, once there are no workers.
+fn end(acme: Option<Handle>, log: Option<LogWriter>) {
     // What it was writing is whole in any case.
     let _ = acme.is_none_or(|acme| acme.stop(ACME_PATIENCE));
-    if let Some(log) = log {
-        // Lines that a stuck sink does not take are counted as lost by the writer.
-        let _ = log.stop(LOG_PATIENCE);
-    }
-    Ok(())
+    // Lines that a stuck sink does not take are counted as lost by the writer.
+    let _ = log.is_none_or(|log| log.stop(LOG_PATIENCE));
 }
 
 /// Waits for all workers. One that ends by a defect ends the process, since half of the connections to its
@@ -180,6 +208,16 @@ fn connections_max(model: &Model, descriptors: u64, workers: usize) -> usize {
 
 fn port_of(addresses: &[(SocketAddr, Protocol)], protocol: Protocol) -> u16 {
     addresses.iter().find(|(_, other)| *other == protocol).map_or(443, |(address, _)| address.port())
+}
+
+/// Answers scrapes, if they are wanted.
+fn serve_metrics(model: &Model, running: Arc<Running>) -> Result<(), String> {
+    let page: metrics::MakePage = Arc::new(move || metrics::page(&running));
+    let server = metrics::serve(&model.metrics, &page, say)?;
+    for address in &server.addresses {
+        say(&format!("metrics are at http://{address}/metrics"));
+    }
+    Ok(())
 }
 
 fn announce(addresses: &[(SocketAddr, Protocol)]) {

@@ -8,6 +8,8 @@ pub enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// Durations by bucket; never in the table below.
+    Histogram,
 }
 
 /// How a counter is shown.
@@ -65,7 +67,7 @@ macro_rules! table {
 table! {
     Accepted Counter "lockring_connections_accepted_total" "Client connections accepted.";
     ConnectionsOpen Gauge "lockring_connections_open" "Client connections open now.";
-    ConnectionsIdle Gauge "lockring_connections_idle" "Client connections that wait for a request now.";
+    ConnectionsIdle Gauge "lockring_connections_idle" "Client connections that have waited for a request for a second or longer, and hold no buffer.";
     TunnelsOpen Gauge "lockring_tunnels_open" "Upgraded connections open now.";
     AcceptPaused Counter "lockring_accept_paused_total" "Times accepting paused at a limit.";
     HandshakesFull Counter "lockring_tls_handshakes_total" ("kind" "full") "TLS handshakes completed.";
@@ -106,6 +108,8 @@ table! {
     UpstreamTimeout Counter "lockring_upstream_failures_total" ("reason" "timeout") "Failures of upstreams, retried ones included.";
     UpstreamMalformed Counter "lockring_upstream_failures_total" ("reason" "malformed") "Failures of upstreams, retried ones included.";
     Retries Counter "lockring_upstream_retries_total" "Requests sent again on a fresh connection.";
+    BuffersFree Gauge "lockring_buffers_free" "Buffers of one record kept for the next use.";
+    BulkBuffersInUse Gauge "lockring_bulk_buffers_in_use" "Buffers of many records in use now.";
     PoolIdle Gauge "lockring_upstream_idle" "Idle upstream connections kept now.";
     BytesFromClients Counter "lockring_client_bytes_total" ("direction" "in") "Bytes of requests and responses, before encryption.";
     BytesToClients Counter "lockring_client_bytes_total" ("direction" "out") "Bytes of requests and responses, before encryption.";
@@ -143,6 +147,13 @@ impl Snapshot {
     #[must_use]
     pub fn get(&self, counter: Counter) -> u64 {
         self.values.get(counter as usize).copied().unwrap_or(0)
+    }
+
+    /// The sum of all members of a family.
+    #[must_use]
+    pub fn family(&self, family: &str) -> u64 {
+        let members = Counter::ALL.iter().filter(|counter| counter.description().family == family);
+        members.map(|counter| self.get(*counter)).sum()
     }
 
     /// Adds `n` to one sum.

@@ -12,6 +12,7 @@
 #[macro_use]
 mod harness;
 mod acme;
+mod admin;
 mod behaviour;
 mod certificates;
 mod curl;
@@ -21,6 +22,7 @@ mod failure;
 mod faults;
 mod forwarding;
 mod memory;
+mod metrics;
 mod on_demand;
 mod online;
 mod openssl;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use lockring::config::model::{
-    Acme, HostPattern, Limits, Log, Model, PathPattern, Route, Server, Site, SiteTls, Timeouts, Tls,
+    Acme, HostPattern, Limits, Log, Metrics, Model, PathPattern, Route, Server, Site, SiteTls, Timeouts, Tls,
     Upstream, Workers,
 };
 use lockring::proxy::outcome::ConnectionFacts;
@@ -62,6 +62,7 @@ fn model(luck: &mut Luck, calm: bool) -> Model {
         timeouts: Timeouts::default(),
         log: Log::default(),
         tls: Tls::default(),
+        metrics: Metrics::default(),
         sites: vec![site.into()],
     }
 }

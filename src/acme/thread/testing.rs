@@ -27,8 +27,8 @@ use crate::acme::status::{SlotStatus, Status};
 use crate::acme::store::AcmeStore;
 use crate::acme::store::tests::Scratch;
 use crate::config::model::{
-    Acme, AcmePolicy, Authority, ChallengeKind, HostPattern, KeyKind, Limits, Log, Model, Server, Site,
-    Timeouts, Tls, Workers,
+    Acme, AcmePolicy, Authority, ChallengeKind, HostPattern, KeyKind, Limits, Log, Metrics, Model, Server,
+    Site, Timeouts, Tls, Workers,
 };
 use crate::handoff::wishes::Wishes;
 use crate::tls::certs::CertifiedPair;
@@ -288,6 +288,7 @@ impl Bench {
             tls: Tls::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            metrics: Metrics::default(),
             log: Log::default(),
             sites: self.sites.clone(),
         })

@@ -22,6 +22,7 @@ use crate::acme::local_ca::{self, LocalCa, Root};
 use crate::acme::slot::{self, Identifier, Slot};
 use crate::acme::store::Store as StateStore;
 use crate::config::model::{AccessLog, CertificateFiles, HostPattern, Model, SiteTls};
+use crate::handoff::meters::Meters;
 use crate::handoff::published::Published;
 use crate::io::worker::Setup;
 use crate::proxy::challenge::Tokens;
@@ -80,14 +81,14 @@ impl Certificates {
         let tls = |error: &dyn fmt::Display| format!("TLS: {error}");
         let common = TlsCommon::new(super::check::now_unix).map_err(|error| tls(&error))?;
         let upstream_tls = crate::tls::client::client_config(system_roots()).map_err(|error| tls(&error))?;
-        let names: Vec<Box<str>> = model.sites.iter().map(|site| site.host.to_string().into()).collect();
+        let table = Table::new(model);
         let published = Published::new(Arc::new(Setup {
             model: Arc::clone(model),
-            table: Arc::new(Table::new(model)),
+            meters: Arc::new(meters(model, &table)),
+            table: Arc::new(table),
             store: Store::default(),
             tokens: Tokens::default(),
             upstream_tls: Arc::new(upstream_tls),
-            names: names.into(),
             logs: model.log.access != AccessLog::Off,
         }));
         let mut state = State {
@@ -362,6 +363,13 @@ fn add_new(state: &mut State, chains: impl Iterator<Item = PathBuf>, places: &mu
             places.insert(state.keep(files, reading, Vec::new()));
         }
     }
+}
+
+/// What the workers of `model` measure.
+fn meters(model: &Model, table: &Table) -> Meters {
+    let sites = model.sites.iter().map(|site| site.host.to_string().into()).collect();
+    let endpoints = table.groups().endpoints().iter().map(|endpoint| Arc::clone(&endpoint.label)).collect();
+    Meters::new(sites, endpoints, super::startup::cpus(&model.server.workers).len())
 }
 
 fn system_roots() -> rustls::RootCertStore {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::model::{
-    Acme, HostPattern, Limits, Log, Model, PathPattern, Route, Server, Site, SiteTls, Timeouts, Tls,
+    Acme, HostPattern, Limits, Log, Metrics, Model, PathPattern, Route, Server, Site, SiteTls, Timeouts, Tls,
     Upstream, Workers,
 };
 
@@ -64,6 +64,7 @@ pub(crate) fn model(lines: &[(&str, &str, &str)]) -> Model {
         timeouts: Timeouts::default(),
         log: Log::default(),
         tls: Tls::default(),
+        metrics: Metrics::default(),
         sites: sites.into_iter().map(Arc::new).collect(),
     }
 }
