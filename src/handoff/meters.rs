@@ -17,7 +17,7 @@ pub const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 /// See the module.
 #[derive(Debug)]
 pub struct Meters {
-    sites: Box<[Box<str>]>,
+    sites: Box<[Arc<str>]>,
     endpoints: Box<[Arc<str>]>,
     workers: Box<[Meter]>,
 }
@@ -118,14 +118,14 @@ pub struct EndpointSums {
 impl Meters {
     /// For `workers` workers, with the sites in the order of the model and the endpoints in that of their groups.
     #[must_use]
-    pub fn new(sites: Vec<Box<str>>, endpoints: Vec<Arc<str>>, workers: usize) -> Self {
+    pub fn new(sites: Vec<Arc<str>>, endpoints: Vec<Arc<str>>, workers: usize) -> Self {
         let own = (0..workers).map(|_| Arc::default());
         Self::made(sites, endpoints, own, &|_, _| None, &|_, _| None)
     }
 
     /// For the configuration after this one.
     #[must_use]
-    pub fn next(&self, sites: Vec<Box<str>>, endpoints: Vec<Arc<str>>) -> Self {
+    pub fn next(&self, sites: Vec<Arc<str>>, endpoints: Vec<Arc<str>>) -> Self {
         let at_site: HashMap<&str, usize> = self.sites.iter().map(AsRef::as_ref).zip(0..).collect();
         let at_endpoint: HashMap<&str, usize> = self.endpoints.iter().map(AsRef::as_ref).zip(0..).collect();
         let own = self.workers.iter().map(|worker| Arc::clone(&worker.own));
@@ -139,7 +139,7 @@ impl Meters {
     }
 
     fn made(
-        sites: Vec<Box<str>>,
+        sites: Vec<Arc<str>>,
         endpoints: Vec<Arc<str>>,
         own: impl Iterator<Item = Arc<Own>>,
         site: &dyn Fn(usize, &str) -> Option<SitePlace>,
@@ -168,7 +168,7 @@ impl Meters {
 
     /// Host patterns of the sites.
     #[must_use]
-    pub fn sites(&self) -> &[Box<str>] {
+    pub fn sites(&self) -> &[Arc<str>] {
         &self.sites
     }
 
@@ -233,7 +233,7 @@ mod tests {
 
     use super::*;
 
-    fn names(names: &[&str]) -> Vec<Box<str>> {
+    fn names(names: &[&str]) -> Vec<Arc<str>> {
         names.iter().map(|name| (*name).into()).collect()
     }
 
