@@ -156,6 +156,8 @@ pub struct NameFacts {
 pub enum RecordProblem {
     /// The look-up failed.
     Blind(String),
+    /// It took longer than is waited for here; the order itself waits longer.
+    Late,
     /// It leads out of the zone that is configured.
     OutsideZone {
         /// Where the record stands, after aliases.

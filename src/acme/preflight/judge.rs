@@ -176,6 +176,7 @@ impl fmt::Display for RecordProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Blind(why) => write!(f, "has no place for its record of dns-01: {why}"),
+            Self::Late => f.write_str("has a place for its record of dns-01 that was not found in time"),
             Self::OutsideZone { name, zone } => {
                 write!(f, "has its record of dns-01 at {name}, which is not in the zone {zone}")
             }
@@ -233,7 +234,7 @@ impl Problem {
             Self::Redirected(..) => {
                 "make sure that requests below /.well-known/acme-challenge/ end here".to_owned()
             }
-            Self::Record(RecordProblem::Blind(_)) => {
+            Self::Record(RecordProblem::Blind(_) | RecordProblem::Late) => {
                 format!("correct _acme-challenge.{name}, or the resolvers of its [dns.NAME]")
             }
             Self::Record(RecordProblem::OutsideZone { .. }) => {
@@ -361,7 +362,11 @@ fn judge_kind(wish: &Wish<'_>, name: &NameFacts, kind: ChallengeKind) -> (Standi
         }
         ChallengeKind::Dns01 => {
             if let Some(Err(problem)) = &name.record {
-                let is_sure = wish.strict || !matches!(problem, RecordProblem::Blind(_));
+                let is_sure = match problem {
+                    RecordProblem::Blind(_) => wish.strict,
+                    RecordProblem::Late => false,
+                    RecordProblem::OutsideZone { .. } | RecordProblem::NoProvider => true,
+                };
                 noted.push((weight(is_sure), Problem::Record(problem.clone())));
             }
         }

@@ -138,7 +138,7 @@ impl Look {
         let at = match found {
             Ok(Ok(at)) => at,
             Ok(Err(error)) => return Some(blind(error.to_string())),
-            Err(_) => return Some(blind(Blind::Late.to_string())),
+            Err(_) => return Some(Err(RecordProblem::Late)),
         };
         let DnsMeans::Update { zone: Some(zone), .. } = &config.means else { return Some(Ok(())) };
         let Ok(zone) = Name::parse(zone) else { return Some(Ok(())) };

@@ -178,6 +178,8 @@ fn records_of_dns_01_need_a_place() {
     assert!(
         outside.lines(Severity::Error)[0].contains("at x.other., which is not in the zone lockring.dev.")
     );
+    let late = with(RecordProblem::Late);
+    assert!(!late.forbids() && late.lines(Severity::Warning).len() == 1, "the order waits longer: {late:?}");
     assert!(with(RecordProblem::NoProvider).forbids() && with(RecordProblem::Blind("x".into())).forbids());
 }
 

@@ -43,14 +43,16 @@ pub fn on_demand(store: &AcmeStore, model: &Model, slots: &[Slot]) -> Vec<Slot> 
     let listed: HashSet<String> = slots.iter().map(|slot| slot.name.to_string()).collect();
     let names = store.list().unwrap_or_default();
     let fresh = names.into_iter().filter(|name| !listed.contains(name));
-    fresh
-        .filter_map(|name| {
-            let slot = Slot::on_demand(model, &name)?;
-            plan::check_name(&name, &slot.policy.authorities).ok()?;
-            let kept = store.pair(&name).ok()?.kept()?;
-            Meta::of(&kept, &slot).on_demand.then_some(slot)
-        })
-        .collect()
+    fresh.filter_map(|name| Some(stored(store, model, &name)?.0)).collect()
+}
+
+/// The slot of a name whose certificate on disk was obtained on demand, and the end of that. What a site
+/// left that is listed no more was never asked about.
+fn stored(store: &AcmeStore, model: &Model, name: &str) -> Option<(Slot, u64)> {
+    let slot = Slot::on_demand(model, name)?;
+    plan::check_name(name, &slot.policy.authorities).ok()?;
+    let kept = store.pair(name).ok()?.kept()?;
+    Meta::of(&kept, &slot).on_demand.then(|| (slot, kept.pair.not_after()))
 }
 
 impl Engine {
@@ -110,10 +112,12 @@ impl Engine {
         if is_known || self.store().seen(name).generation().is_none() {
             return false;
         }
-        let Some(slot) = Slot::on_demand(&self.model(), name) else { return false };
+        let now = self.now();
+        // One that has ended is not put into service at all: nobody would take it out.
+        let found = stored(self.store(), &self.model(), name).filter(|(_, end)| now < *end);
+        let Some((slot, _)) = found else { return false };
         self.world.borrow_mut().runs.insert(name.to_owned(), Run::new(slot, self.store()));
         self.load_anew(name, false);
-        let now = self.now();
         let is_good = |run: &mut Run| run.serving.as_ref().is_some_and(|found| now < found.pair.not_after());
         let served = self.with(name, |run, _| is_good(run)) == Some(true);
         if !served {
@@ -135,10 +139,12 @@ impl Engine {
         }
     }
 
-    /// A slot for the name; the next round orders its certificate.
+    /// A slot for the name; the next round orders its certificate. One that is there, as of a site that was
+    /// listed meanwhile or of an order that was taken up, is waited for.
     pub fn order_on_demand(self: &Rc<Self>, name: &str) {
         self.world.borrow_mut().demand.ordering.insert(name.to_owned());
-        if let Some(slot) = Slot::on_demand(&self.model(), name) {
+        let is_known = self.with(name, |run, _| run.wake = 0).is_some();
+        if !is_known && let Some(slot) = Slot::on_demand(&self.model(), name) {
             self.world.borrow_mut().runs.insert(name.to_owned(), Run::new(slot, self.store()));
             self.take_up_slot(name);
         }
@@ -168,7 +174,8 @@ impl Engine {
                 demand.guard.finished(&name, issued, now);
                 demand.ordering.remove(&name);
                 demand.wishes.remove(&name);
-                if !issued {
+                // A site that was listed meanwhile keeps its slot, and what is remembered of it.
+                if !issued && runs.get(&name).is_none_or(|run| run.slot.is_on_demand()) {
                     runs.remove(&name);
                     failed.extend(leader.then_some(name));
                 }
@@ -210,18 +217,25 @@ impl Engine {
         let model = self.model();
         let found = self.with(name, |run, _| {
             let end = run.serving.as_ref().map(|serving| serving.pair.not_after());
-            (Arc::clone(&run.slot), end, run.permitted_until)
+            (Arc::clone(&run.slot), end, run.permitted_until, run.unwanted_until)
         });
-        let Some((slot, Some(end), permitted_until)) = found else { return true };
+        let Some((slot, Some(end), permitted_until, unwanted_until)) = found else { return true };
         if !slot.is_on_demand() || reason == plan::Reason::Forced || now < permitted_until {
             return true;
         }
         let Some(policy) = &model.acme.on_demand else { return false };
-        if !self.outside.install.is_in_use(&slot) {
-            self.with(name, |run, _| run.wake = look_again(now, end));
+        // The end of anything else lets all that is due be looked at; a moment too far away is of another time.
+        let is_soon = |until: &u64| now < *until && *until <= look_again(now, u64::MAX);
+        if let Some(until) = Some(unwanted_until).filter(is_soon) {
+            self.with(name, |run, _| run.wake = until);
             return false;
         }
-        if policy.ask.is_none() || plan::is_listed(policy, name) {
+        let is_listed = plan::is_listed(policy, name);
+        if !self.outside.install.is_in_use(&slot) || (policy.ask.is_none() && !is_listed) {
+            self.with(name, |run, _| put_off(run, now, end));
+            return false;
+        }
+        if is_listed {
             return true;
         }
         let directory = slot.policy.authorities.first().map_or_else(String::new, |a| a.directory.clone());
@@ -305,6 +319,12 @@ fn look_again(now: u64, end: u64) -> u64 {
     now.saturating_add(tenth.clamp(1, limits::ACME_DEMAND_LOOK.as_secs()))
 }
 
+/// A certificate that ends at `end` is due, and not to be renewed now.
+fn put_off(run: &mut Run, now: u64, end: u64) {
+    run.unwanted_until = look_again(now, end);
+    run.wake = run.unwanted_until;
+}
+
 /// Asks the application about a name for the first time.
 async fn first_question(engine: Rc<Engine>, name: String, client: std::net::IpAddr) {
     let allowed = engine.ask(&name, Some(client)).await.unwrap_or(false);
@@ -332,9 +352,8 @@ async fn question_again(engine: Rc<Engine>, name: String, end: u64) {
     let answer = engine.ask(&name, None).await;
     let now = engine.now();
     engine.ended(&name);
-    let later = look_again(now, end);
     engine.with(&name, |run, _| match answer {
-        Ok(false) => run.wake = later,
+        Ok(false) => put_off(run, now, end),
         _ => run.permitted_until = now.saturating_add(limits::ACME_DEMAND_LOOK.as_secs()),
     });
     if answer == Ok(false) {

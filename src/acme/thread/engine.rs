@@ -99,6 +99,8 @@ pub(super) struct Run {
     pub abandoned_at: Option<u64>,
     /// Until then the application need not be asked again about a name on demand.
     pub permitted_until: u64,
+    /// Until then a certificate on demand that is due is neither asked about nor ordered.
+    pub unwanted_until: u64,
     pub succeeded: u64,
     pub failed: BTreeMap<String, u64>,
 }
@@ -134,6 +136,7 @@ impl Run {
             withdrawn: false,
             abandoned_at: None,
             permitted_until: 0,
+            unwanted_until: 0,
             succeeded: 0,
             failed: BTreeMap::new(),
         }

@@ -390,6 +390,7 @@ impl Engine {
         let same = run.slot.identifiers == slot.identifiers && run.slot.policy == slot.policy;
         run.slot = Arc::new(slot.clone());
         run.wake = 0;
+        run.unwanted_until = 0;
         if same {
             return;
         }

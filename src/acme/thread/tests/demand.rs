@@ -18,23 +18,23 @@ use crate::config::model::{ChallengeKind, HostPattern, OnDemand, Site, SiteTls};
 use crate::handoff::wishes::{Waiting, Wisher, wishes};
 use crate::limits;
 
-const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
-const SHOP: &str = "a.shop.test";
+pub(super) const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
+pub(super) const SHOP: &str = "a.shop.test";
 
 /// The operator's application: names that it allows, and what it was asked.
 #[derive(Clone, Default)]
-struct Application {
-    allowed: Arc<Mutex<Vec<String>>>,
+pub(super) struct Application {
+    pub(super) allowed: Arc<Mutex<Vec<String>>>,
     asked: Arc<Mutex<Vec<String>>>,
     silent: Arc<Mutex<bool>>,
 }
 
 impl Application {
-    fn allow(&self, name: &str) {
+    pub(super) fn allow(&self, name: &str) {
         self.allowed.lock().unwrap().push(name.to_owned());
     }
 
-    fn asked(&self) -> Vec<String> {
+    pub(super) fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
 }
@@ -56,7 +56,7 @@ impl Transport for Application {
 }
 
 /// A wildcard site `*.shop.test`, names below which are asked about.
-fn shop(bench: &mut Bench) -> Application {
+pub(super) fn shop(bench: &mut Bench) -> Application {
     let policy = slot(&[SHOP], ChallengeKind::Http01).policy;
     bench.slots.clear();
     bench.sites = vec![Arc::new(Site {
@@ -79,18 +79,18 @@ fn shop(bench: &mut Bench) -> Application {
 }
 
 /// Clients of the next process.
-fn clients(bench: &Bench) -> Wisher {
+pub(super) fn clients(bench: &Bench) -> Wisher {
     let (wisher, desk) = wishes(limits::ACME_DEMAND_WAITING, limits::ACME_DEMAND_UNREAD);
     bench.wishes.replace(Some(desk));
     wisher
 }
 
-async fn decided(bench: &Bench, waiting: &Waiting) {
+pub(super) async fn decided(bench: &Bench, waiting: &Waiting) {
     bench.until("a verdict", 120, || waiting.is_decided()).await;
 }
 
 /// Leaves a wish and waits for its end.
-async fn wish(bench: &Bench, wisher: &Wisher, name: &str) {
+pub(super) async fn wish(bench: &Bench, wisher: &Wisher, name: &str) {
     decided(bench, &wisher.leave(name, CLIENT).unwrap()).await;
 }
 

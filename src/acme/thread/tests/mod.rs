@@ -3,6 +3,7 @@
 mod clocks;
 mod crashes;
 mod demand;
+mod demand_changes;
 mod failures;
 mod issuance;
 mod lives;
