@@ -178,6 +178,9 @@ pub struct Probe {
     pub address: SocketAddr,
     /// Whether the address is one of this machine.
     pub is_ours: bool,
+    /// Whether this machine reaches it through a router that translates addresses, which may answer from
+    /// inside with a page of its own and still lead others here.
+    pub behind_router: bool,
     /// Whether one of our listeners has the port.
     pub has_listener: bool,
     /// What came of it.

@@ -441,7 +441,8 @@ fn judge_family(kind: ChallengeKind, probes: &[&Probe], others_right: bool) -> V
     if let Some((_, answer)) = elsewhere.first().filter(|_| elsewhere.len() == probes.len()) {
         let answer = answer.clone();
         let addresses = elsewhere.into_iter().map(|(address, _)| address).collect();
-        return vec![(Severity::Error, Problem::Elsewhere { kind, addresses, answer, others_right })];
+        let sure = !probes.iter().any(|probe| probe.behind_router);
+        return vec![(weight(sure), Problem::Elsewhere { kind, addresses, answer, others_right })];
     }
     let one = |probe: &&&Probe| {
         let address = probe.address;

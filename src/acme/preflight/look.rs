@@ -191,7 +191,8 @@ impl Look {
 }
 
 fn knocked(kind: ChallengeKind, address: SocketAddr, port: Port, seen: super::Seen) -> Probe {
-    Probe { kind, address, is_ours: probe::is_ours(address.ip()), has_listener: port.ours, seen }
+    let (is_ours, behind_router) = probe::way_to(address.ip());
+    Probe { kind, address, is_ours, behind_router, has_listener: port.ours, seen }
 }
 
 /// At most [`limits::ACME_ADDRESSES`] of each family, with the port.

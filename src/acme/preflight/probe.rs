@@ -51,10 +51,11 @@ impl Password {
     }
 }
 
-/// Whether `ip` is an address of this machine: the kernel would send to it from itself.
-pub(super) fn is_ours(ip: IpAddr) -> bool {
+/// Whether `ip` is an address of this machine, which the kernel would send to from itself; and whether a router
+/// between translates addresses, so that it is public and what is sent to it comes from a private one.
+pub(super) fn way_to(ip: IpAddr) -> (bool, bool) {
     if ip.is_loopback() {
-        return true;
+        return (true, false);
     }
     let any: IpAddr = if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     // Connecting a datagram socket sends nothing; it chooses the source address.
@@ -62,7 +63,21 @@ pub(super) fn is_ours(ip: IpAddr) -> bool {
         socket.connect((ip, 9))?;
         socket.local_addr()
     });
-    source.is_ok_and(|source| source.ip() == ip)
+    source.map_or((false, false), |source| {
+        let source = source.ip();
+        (source == ip, is_private(source) && !is_private(ip))
+    })
+}
+
+/// RFC 1918, RFC 6598, RFC 4193.
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [first, second, ..] = ip.octets();
+            ip.is_private() || (first == 100 && second & 0xc0 == 64)
+        }
+        IpAddr::V6(ip) => ip.is_unique_local(),
+    }
 }
 
 /// Asks as HTTP-01 does (RFC 8555 §8.3).

@@ -52,7 +52,14 @@ fn name() -> NameFacts {
 }
 
 fn probe(kind: ChallengeKind, address: &str, seen: Seen) -> Probe {
-    Probe { kind, address: address.parse().unwrap(), is_ours: false, has_listener: true, seen }
+    Probe {
+        kind,
+        address: address.parse().unwrap(),
+        is_ours: false,
+        behind_router: false,
+        has_listener: true,
+        seen,
+    }
 }
 
 fn verdict(facts: NameFacts, kinds: &[ChallengeKind], preset: Option<Preset>) -> Verdict {
@@ -116,6 +123,8 @@ fn addresses_are_judged_family_by_family() {
         error && text.contains("(http-01: status 404)") && text.contains("remove the A record"),
         "{text}"
     );
+    let (error, text) = with(vec![Probe { behind_router: true, ..other("192.0.2.1:80") }]);
+    assert!(!error && text.contains("somebody else at 192.0.2.1:80"), "the router's own page: {text}");
     let (error, text) = with(vec![right(), other("192.0.2.2:80")]);
     assert!(!error && text.contains("192.0.2.2:80, one of its addresses"), "{text}");
     let (error, text) =

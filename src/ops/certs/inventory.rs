@@ -72,9 +72,9 @@ impl Inventory {
 
     fn authorities(&mut self, store: &Store, place: &Place) {
         let mut slots = super::acme::known(place).map(|known| known.status.slots).unwrap_or_default();
-        // Opening makes the directory, which somebody who only looks must not.
+        // Whoever only looks makes nothing.
         if store.path().join("acme").is_dir() {
-            let acme = AcmeStore::open(store);
+            let acme = AcmeStore::open_for_reading(store);
             let names = acme.list().unwrap_or_else(|error| {
                 self.notes.push(error.to_string());
                 Vec::new()

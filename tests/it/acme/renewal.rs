@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use lockring::acme::store::{AcmeStore, Found, Store};
+
 use super::{APP, Load, leaf_pem, one_site, serial, served};
 use crate::harness::lockring::Scratch;
 use crate::harness::pebble::{Options, Pebble, program};
@@ -79,4 +81,38 @@ fn a_renewal_window_in_the_past_renews_at_once_and_says_what_is_replaced() {
         pebble.log().iter().any(|line| line.contains("is a replacement of")),
         "the order names the certificate that it replaces"
     );
+}
+
+/// Killed again and again while certificates of a minute come and go, by an authority that refuses nonces.
+#[test]
+fn a_proxy_that_is_killed_again_and_again_keeps_every_certificate() {
+    let program = need!(program(), "pebble");
+    let (sites, kills) = if long() { (20, 30) } else { (6, 4) };
+    let pebble = Pebble::start(&program, Options::new().env("PEBBLE_WFE_NONCEREJECT", "20"));
+    let state = Scratch::new();
+    let names: Vec<String> = (0..sites).map(|n| format!("s{n}.example.com")).collect();
+    let start = || {
+        let setup = names.iter().fold(Setup::new(), |setup, name| setup.site(name, "demo"));
+        setup.state(state.path()).certified_by(&pebble, "tiny").start()
+    };
+    for _ in 0..kills {
+        let mut proxy = start();
+        std::thread::sleep(Duration::from_secs(10));
+        proxy.signal("KILL");
+        proxy.wait_exit();
+    }
+    let proxy = start();
+    let trust = pebble.trusting();
+    for name in &names {
+        served(&proxy, name, &trust);
+    }
+    let store = AcmeStore::open_for_reading(&Store::open(state.path()).unwrap());
+    for name in &names {
+        // What is kept is a pair whose key belongs to its chain.
+        assert!(matches!(store.pair(name), Ok(Found::Current(_))), "{name}: {:?}", store.pair(name));
+    }
+    let orders = pebble.log().iter().filter(|line| line.contains("Added order")).count();
+    let issued = pebble.issued();
+    println!("{kills} kills, {sites} sites: {orders} orders, {issued} certificates");
+    assert!(issued >= sites && orders * 10 <= issued * 13 + 10, "{orders} orders, {issued} certificates");
 }

@@ -1,5 +1,7 @@
 //! Names on demand while something else changes: the configuration, other names, the process.
 
+#![allow(clippy::disallowed_types, reason = "what a test records is shared with threads of its own")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
