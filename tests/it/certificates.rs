@@ -30,7 +30,7 @@ use crate::harness::client::{End, socket, trusting};
 use crate::harness::lockring::Scratch;
 use crate::harness::pki::{Authority, Leaf};
 use crate::harness::python::tool;
-use crate::harness::{Client, Lockring, Origin, Setup, eventually, long};
+use crate::harness::{Client, Lockring, Origin, Setup, eventually};
 
 /// A site whose files are in a directory of the test.
 struct Site {
@@ -101,27 +101,6 @@ fn rename_into(path: &Path, text: &str) {
     let fresh = path.with_extension("new");
     fs::write(&fresh, text).unwrap();
     fs::rename(fresh, path).unwrap();
-}
-
-/// What is replaced is given back: keys, chains and what was made of them.
-#[test]
-fn swaps_of_files_leave_memory_as_it_was() {
-    let site = Site::written();
-    let swaps = if long() { 1000 } else { 100 };
-    let mut served = site.shown();
-    let mut after_warm_up = 0;
-    for swap in 0..swaps {
-        let leaf = site.authority.leaf(&["one.test"]);
-        rename_into(&site.path("one.key"), &leaf.key_pem);
-        rename_into(&site.path("one.pem"), &leaf.certificate_pem);
-        served = eventually("the next certificate", || Some(site.shown()).filter(|now| *now != served));
-        if swap == swaps / 4 {
-            after_warm_up = site.proxy.rss();
-        }
-    }
-    let now = site.proxy.rss();
-    println!("{swaps} swaps: {} KiB at a quarter, {} KiB at the end", after_warm_up / 1024, now / 1024);
-    assert!(now < after_warm_up + 1024 * 1024, "{after_warm_up} bytes became {now}");
 }
 
 /// Ends the load when the test ends, however it does.

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use crate::harness::{Client, Lockring, Origin, Setup, pattern};
+use crate::harness::client::trusting;
+use crate::harness::lockring::Scratch;
+use crate::harness::pki::Authority;
+use crate::harness::{Client, Lockring, Origin, Setup, eventually, long, pattern};
 
 /// Bulk buffers of one worker, which long bodies share: `limits::BULK_BUFFERS_PER_WORKER` of 304 KiB.
 const BULK: usize = 128 * 304 * 1024;
@@ -93,4 +96,42 @@ fn memory_of_a_connection_whose_app_does_not_read() {
         client
     });
     assert!(grown <= 2 * BULK + count * 320 * KIB, "{grown} bytes for {count} connections");
+}
+
+/// What is replaced is given back: keys, chains and what was made of them.
+#[test]
+fn swaps_of_certificates_leave_memory_as_it_was() {
+    let (scratch, authority) = (Scratch::new(), Authority::new("one"));
+    let path = |name: &str| scratch.path().join(name);
+    let put = || {
+        let leaf = authority.leaf(&["one.test"]);
+        for (name, text) in [("one.key", &leaf.key_pem), ("one.pem", &leaf.certificate_pem)] {
+            std::fs::write(path("new"), text).unwrap();
+            std::fs::rename(path("new"), path(name)).unwrap();
+        }
+    };
+    put();
+    let files = format!(
+        "tls = {{ cert = \"{}\", key = \"{}\" }}",
+        path("one.pem").display(),
+        path("one.key").display()
+    );
+    let proxy = Setup::new().tables(format!("[sites.\"one.test\"]\nto = \"demo\"\n{files}")).start();
+    let trust = trusting(std::slice::from_ref(&authority.root), rustls::ALL_VERSIONS);
+    let shown = || {
+        let client = Client::tls(proxy.https, "one.test", &trust).unwrap();
+        client.session().peer_certificates().unwrap()[0].clone()
+    };
+    let swaps = if long() { 1000 } else { 100 };
+    let (mut served, mut warm) = (shown(), 0);
+    for swap in 0..swaps {
+        put();
+        served = eventually("the next certificate", || Some(shown()).filter(|now| *now != served));
+        if swap == swaps / 4 {
+            warm = proxy.rss();
+        }
+    }
+    let now = proxy.rss();
+    println!("{swaps} swaps: {} KiB at a quarter, {} KiB at the end", warm / 1024, now / 1024);
+    assert!(now < warm + 1024 * 1024, "{warm} bytes became {now}");
 }
