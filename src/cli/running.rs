@@ -40,7 +40,7 @@ impl From<DrainWords> for Command {
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainWords {
-    /// URL of the request, such as https://app.example.com/login
+    /// URL of the request, such as app.example.com/login with its scheme in front
     url: String,
     /// Address of the client; without it a public one that no proxy is trusted at
     #[arg(long, value_name = "IP")]
